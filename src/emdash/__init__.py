@@ -1,0 +1,38 @@
+"""Exact expectation-maximization at any scale.
+
+The names below are imported when they are first used, so ``import emdash``
+costs next to nothing and never imports Dask.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from emdash.estimators.mixtures import GaussianMixture
+    from emdash.persistence import load, save
+    from emdash.progress import Pass
+    from emdash.versions import show_versions
+
+__version__ = "0.1.0.dev0"
+
+_PUBLIC = {
+    "GaussianMixture": "emdash.estimators.mixtures",
+    "Pass": "emdash.progress",
+    "load": "emdash.persistence",
+    "save": "emdash.persistence",
+    "show_versions": "emdash.versions",
+}
+
+__all__ = ["GaussianMixture", "Pass", "__version__", "load", "save", "show_versions"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'emdash' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

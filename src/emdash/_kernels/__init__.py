@@ -1,0 +1,1 @@
+"""Compiled kernels: rows in, sums out. They import nothing from the rest of the package."""

@@ -1,0 +1,59 @@
+"""What a source delivers and a task consumes: rows that are loaded together.
+
+Must never know: where the rows came from, what is done with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Chunk", "Rows"]
+
+Rows = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows that are loaded together.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n, d), float64 or float32
+        Any strides, possibly read-only; never modified.
+    index : int
+        Place of the chunk in its source.
+    start : int or None
+        Row number in the source of the first row; None when the lengths of the
+        chunks before are not known.
+    weights : ndarray of shape (n,), float64, or None
+        Weight of each row; None means one.
+    """
+
+    rows: Rows
+    index: int
+    start: int | None
+    weights: NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return int(self.rows.shape[0])
+
+    def locate(self, row: int) -> str:
+        """Say in words where a row of the chunk lies in its source."""
+        if self.start is None:
+            return f"row {row} of chunk {self.index}"
+        return f"row {self.start + row}"
+
+    def refuse(self, row: int) -> NoReturn:
+        """Raise the error about a row that is not finite."""
+        values = np.asarray(self.rows[row])
+        column = int(np.flatnonzero(~np.isfinite(values))[0])
+        what = "NaN" if np.isnan(values[column]) else "infinity"
+        raise ValueError(
+            f"Input X contains {what} in {self.locate(row)}, column {column}. "
+            "Every value must be finite: drop such rows "
+            "(X[numpy.isfinite(X).all(axis=1)]) or fill them in first."
+        )

@@ -1,0 +1,107 @@
+"""The expectation-maximization loop: repeat a step until the objective stands still.
+
+Must never know: mixtures, Gaussians, arrays of rows, threads, clusters. It sees
+a map ``theta -> (theta', objective)`` and a rule for stopping, nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+__all__ = ["Fit", "Stop", "em"]
+
+Parameters = TypeVar("Parameters")
+
+
+@dataclass(frozen=True)
+class Stop:
+    """When to stop.
+
+    Parameters
+    ----------
+    tolerance : float
+        Stop when the objective changes by less than this between two steps.
+        In the unit of the objective: natural-log likelihood per unit of weight.
+    max_iter : int
+        Largest number of steps; 0 returns the start.
+    """
+
+    tolerance: float
+    max_iter: int
+
+
+@dataclass
+class Fit(Generic[Parameters]):
+    """Where the loop ended and how it got there.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        The last parameters.
+    trace : list of float
+        Objective at the parameters *entering* each step: the E-step of step
+        ``i`` evaluates the parameters that step ``i - 1`` made.
+    converged : bool
+        Whether the tolerance was met.
+    """
+
+    parameters: Parameters
+    trace: list[float] = field(default_factory=list)
+    converged: bool = False
+
+    @property
+    def n_iter(self) -> int:
+        """Number of steps taken."""
+        return len(self.trace)
+
+
+def em(
+    step: Callable[[Parameters], tuple[Parameters, float]],
+    start: Parameters,
+    stop: Stop,
+    *,
+    previous: float = -math.inf,
+    on_step: Callable[[Fit[Parameters]], object] | None = None,
+) -> Fit[Parameters]:
+    """Iterate `step` from `start` until the objective stands still.
+
+    Parameters
+    ----------
+    step : callable
+        Maps parameters to ``(next parameters, objective of the given ones)``.
+    start : Parameters
+        Where to begin.
+    stop : Stop
+        Tolerance and largest number of steps.
+    previous : float
+        Objective to compare the first step with: that of an earlier fit when
+        training goes on from there, otherwise minus infinity.
+    on_step : callable, optional
+        Called with the :class:`Fit` so far after each step.
+
+    Returns
+    -------
+    Fit
+        Last parameters, trace of the objective, and whether it converged.
+
+    Examples
+    --------
+    >>> from emdash.em import Stop, em
+    >>> fit = em(lambda t: (t / 2, -abs(t)), 1.0, Stop(tolerance=1e-3, max_iter=50))
+    >>> fit.converged, fit.n_iter
+    (True, 11)
+    """
+    fit = Fit(start)
+    for _ in range(stop.max_iter):
+        fit.parameters, objective = step(fit.parameters)
+        fit.trace.append(objective)
+        fit.converged = abs(objective - previous) < stop.tolerance
+        previous = objective
+        if on_step is not None:
+            on_step(fit)
+        if fit.converged:
+            break
+    return fit

@@ -1,0 +1,1 @@
+"""Estimators: scikit-learn's interface over models, sources and engines."""

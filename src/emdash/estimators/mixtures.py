@@ -1,0 +1,257 @@
+"""Mixture estimators with the names, defaults and meanings of ``sklearn.mixture``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_array
+from sklearn.utils._param_validation import StrOptions
+
+from emdash.estimators._base import BaseMixture
+from emdash.families.covariance import SHAPES, CovarianceShape
+from emdash.families.gaussian import Gaussian, GaussianParameters
+from emdash.models.mixture import Mixture, MixtureParameters
+from emdash.progress import Pass
+
+__all__ = ["GaussianMixture"]
+
+Array = NDArray[np.float64]
+
+
+class GaussianMixture(BaseMixture):
+    """Gaussian mixture, fitted by exact EM to data of any size.
+
+    A drop-in for :class:`sklearn.mixture.GaussianMixture`: the same parameters,
+    attributes and methods with the same meanings, and from the same start the
+    same answer. Beyond it, `X` may also be a memory map, a ``.npy`` file, a
+    re-iterable of arrays or a Dask array: each EM iteration is one pass that
+    sums sufficient statistics chunk by chunk, so the answer is that of the
+    whole table whatever its size.
+
+    Parameters
+    ----------
+    n_components : int, default=1
+        Number of components, K.
+    covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
+        Own matrix for each component, one matrix for all, own variances of
+        each feature, or one variance for each component.
+    tol : float, default=1e-3
+        Stop when the mean log-likelihood per row changes by less than this.
+        The default is scikit-learn's and stops early; 1e-6 is closer to the maximum.
+    reg_covar : float, default=1e-6
+        Added to the diagonal of the covariances, in the unit of the data squared.
+    max_iter : int, default=100
+        Largest number of EM iterations; 0 keeps the start.
+    n_init : int, default=1
+        Number of starts, of which the best fit is kept.
+    init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
+        Where starting responsibilities come from: k-means labels; rows picked
+        by k-means++ or at random as means; or random numbers. Data in memory
+        are used whole, of larger data a sample of at most 65 536 rows.
+    weights_init : array-like of shape (n_components,), default=None
+        Starting weights; None leaves them to `init_params`.
+    means_init : array-like of shape (n_components, n_features), default=None
+        Starting means; None leaves them to `init_params`.
+    precisions_init : array-like, default=None
+        Starting inverse covariances, of the shape of ``precisions_``; None
+        leaves them to `init_params`.
+    random_state : int, RandomState or None, default=None
+        Seed of the start and of :meth:`sample`.
+    warm_start : bool, default=False
+        Go on from the last fit instead of starting anew.
+    verbose : int, default=0
+        1 prints a line every `verbose_interval` passes (log-likelihood, its
+        change, rows per second, peak memory), 2 every pass.
+    verbose_interval : int, default=10
+        Passes between two lines.
+    n_threads : int, default=None
+        Largest number of threads on this machine; None means all usable cores.
+        The answer does not depend on it. Workers of a cluster use the threads
+        they were started with.
+    callback : callable, default=None
+        Called after each pass with an :class:`emdash.Pass`.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (n_components,)
+        Mixing weights.
+    means_ : ndarray of shape (n_components, n_features)
+        Means.
+    covariances_ : ndarray
+        Covariances, of shape ``(n_components, n_features, n_features)`` if full,
+        ``(n_features, n_features)`` if tied, ``(n_components, n_features)`` if
+        diag, ``(n_components,)`` if spherical.
+    precisions_ : ndarray
+        Inverse covariances, in the same shape.
+    precisions_cholesky_ : ndarray
+        Upper-triangular ``U`` with ``U U' = precision``; ``1 / sigma`` if diag or spherical.
+    converged_ : bool
+        Whether the best fit met `tol`.
+    n_iter_ : int
+        Number of EM iterations of the best fit.
+    lower_bound_ : float
+        Mean log-likelihood per row in the last E-step of the best fit, that is,
+        of the parameters before the last M-step, as in scikit-learn.
+    lower_bounds_ : list of float
+        The same for every iteration.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of str
+        Names of the features, if `X` had any.
+
+    See Also
+    --------
+    sklearn.mixture.GaussianMixture : The in-memory estimator this one replaces.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from emdash import GaussianMixture
+    >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+    >>> gm = GaussianMixture(n_components=2, random_state=0).fit(X)
+    >>> gm.means_
+    array([[10.,  2.],
+           [ 1.,  2.]])
+    >>> gm.predict([[0, 0], [12, 3]])
+    array([1, 0])
+
+    The same from batches, as they might come from files:
+
+    >>> batches = [X[:1], X[1:]]
+    >>> again = GaussianMixture(n_components=2, random_state=0).fit(batches)
+    >>> bool(np.allclose(gm.means_, again.means_, rtol=1e-12))
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **BaseMixture._parameter_constraints,
+        "covariance_type": [StrOptions(set(SHAPES))],
+        "weights_init": ["array-like", None],
+        "means_init": ["array-like", None],
+        "precisions_init": ["array-like", None],
+    }
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str = "full",
+        tol: float = 1e-3,
+        reg_covar: float = 1e-6,
+        max_iter: int = 100,
+        n_init: int = 1,
+        init_params: str = "kmeans",
+        weights_init: ArrayLike | None = None,
+        means_init: ArrayLike | None = None,
+        precisions_init: ArrayLike | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        n_threads: int | None = None,
+        callback: Callable[[Pass], object] | None = None,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.n_threads = n_threads
+        self.callback = callback
+
+    @property
+    def _shape(self) -> CovarianceShape:
+        return SHAPES[self.covariance_type]
+
+    def _model(self) -> Mixture[GaussianParameters]:
+        return Mixture(Gaussian(self._shape, self.reg_covar))
+
+    def _check_init(self, d: int) -> dict[str, Array]:
+        K = self.n_components
+        shapes = {
+            "weights_init": (K,),
+            "means_init": (K, d),
+            "precisions_init": self._shape.array_shape(K, d),
+        }
+        given = {
+            name: _check_given(getattr(self, name), name, shape)
+            for name, shape in shapes.items()
+            if getattr(self, name) is not None
+        }
+        if "weights_init" in given:
+            _check_weights(given["weights_init"])
+        if "precisions_init" in given:
+            self._shape.factor_precisions(given["precisions_init"])
+        return given
+
+    def _is_complete(self, given: dict[str, Array]) -> bool:
+        return len(given) == 3
+
+    def _apply_init(
+        self,
+        given: dict[str, Array],
+        parameters: MixtureParameters[GaussianParameters] | None,
+    ) -> MixtureParameters[GaussianParameters]:
+        if parameters is not None and not given:
+            return parameters
+        family = Gaussian(self._shape, self.reg_covar)
+        weights = given["weights_init"] if parameters is None else parameters.weights
+        weights = given.get("weights_init", weights)
+        means = given["means_init"] if parameters is None else parameters.components.means
+        means = given.get("means_init", means)
+        if "precisions_init" in given:
+            factors = self._shape.factor_precisions(given["precisions_init"])
+            components = family.from_factors(weights, means, factors)
+        else:
+            assert parameters is not None
+            components = family.parameters(weights, means, parameters.components.covariances)
+        return MixtureParameters(weights, components)
+
+    def _set_parameters(self, parameters: MixtureParameters[GaussianParameters]) -> None:
+        components = parameters.components
+        self.weights_ = parameters.weights
+        self.means_ = components.means
+        self.covariances_ = components.covariances
+        self.precisions_cholesky_ = components.precisions_cholesky
+        self.precisions_ = self._shape.precisions(components.precisions_cholesky)
+
+    def _parameters(self) -> MixtureParameters[GaussianParameters]:
+        weights = np.asarray(self.weights_, dtype=np.float64)
+        means = np.asarray(self.means_, dtype=np.float64)
+        factors = np.asarray(self.precisions_cholesky_, dtype=np.float64)
+        components = Gaussian(self._shape, self.reg_covar).from_factors(weights, means, factors)
+        return MixtureParameters(weights, components)
+
+
+def _check_given(value: ArrayLike, name: str, shape: tuple[int, ...]) -> Array:
+    array = check_array(value, dtype=np.float64, ensure_2d=False, allow_nd=True, input_name=name)
+    if array.shape != shape:
+        raise ValueError(
+            f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}"
+        )
+    return np.array(array)  # a copy: the user may go on changing theirs
+
+
+def _check_weights(weights: Array) -> None:
+    if (weights < 0).any() or (weights > 1).any():
+        raise ValueError(
+            "The parameter 'weights_init' should be in the range [0, 1], but got max value "
+            f"{weights.max():.5f}, min value {weights.min():.5f}"
+        )
+    if not np.isclose(weights.sum(), 1, rtol=0, atol=1e-6):
+        raise ValueError(
+            "The parameter 'weights_init' should be normalized, but got "
+            f"sum(weights_init) = {weights.sum():.5f}: divide it by its sum"
+        )

@@ -1,0 +1,1 @@
+"""Families of distributions: the law of one component or state."""

@@ -1,0 +1,95 @@
+"""What a family of distributions is: the law of one component or state.
+
+Must never know: mixing weights and how components are combined, sources,
+engines, loops.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Family"]
+
+Parameters = TypeVar("Parameters")
+Array = NDArray[np.float64]
+
+
+class Family(ABC, Generic[Parameters]):
+    """The law of one component: implement these methods and every model works over it.
+
+    ``Parameters`` is a frozen, picklable record of the parameters of all ``K``
+    components together. Statistics must be sums over rows, so that they can be
+    computed chunk by chunk.
+    """
+
+    @abstractmethod
+    def fields(self, K: int, d: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Return names and shapes of the statistics, in the order the kernel writes them."""
+
+    @abstractmethod
+    def bind(self, parameters: Parameters, log_weights: Array) -> Any:
+        """Return the kernel with these parameters: the first half of the E-step.
+
+        Parameters
+        ----------
+        parameters : Parameters
+        log_weights : (K,)
+            Logarithm of the mixing weights, added to the log-density of each component.
+
+        Returns
+        -------
+        object
+            A kernel that ``emdash._kernels.expect`` can run. Picklable.
+        """
+
+    @abstractmethod
+    def maximize(self, statistics: Any, parameters: Parameters) -> Parameters:
+        """Return the parameters that maximise the expected log-likelihood: the M-step.
+
+        Parameters
+        ----------
+        statistics : Statistics
+            Sums over all rows, with the fields of :meth:`fields`.
+        parameters : Parameters
+            The parameters that were bound when the sums were taken.
+
+        Raises
+        ------
+        ValueError
+            If they do not exist, for instance because a covariance is singular.
+        """
+
+    @abstractmethod
+    def reference(self, means: Array) -> Parameters:
+        """Return parameters to take sums about before there are any: these means, unit scale.
+
+        Parameters
+        ----------
+        means : (K, d)
+            Points among the data.
+        """
+
+    @abstractmethod
+    def statistics(self, rows: Array, r: Array, parameters: Parameters) -> dict[str, Array]:
+        """Return the statistics of rows whose responsibilities are given, in plain NumPy.
+
+        Parameters
+        ----------
+        rows : (n, d)
+        r : (n, K)
+            Responsibilities times row weights.
+        parameters : Parameters
+            What the sums are taken about.
+        """
+
+    @abstractmethod
+    def sample(self, parameters: Parameters, counts: Any, rng: np.random.RandomState) -> Array:
+        """Draw ``counts[k]`` rows from component ``k``, stacked in the order of components."""
+
+    @abstractmethod
+    def count_parameters(self, K: int, d: int) -> int:
+        """Return the number of free parameters."""

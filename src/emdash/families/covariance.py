@@ -1,0 +1,340 @@
+"""The shape of a covariance as an object: full, tied, diagonal, spherical.
+
+A shape knows the arrays of its covariance, the statistics its M-step needs, how
+to factor them and which compiled kernel computes them. Everything else about a
+Gaussian is in ``gaussian.py``. Letters are those of ``docs/formulas.md``.
+
+Must never know: mixing weights, rows, sources, loops.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emdash.families.factors import (
+    factor_matrix,
+    factor_positive_precisions,
+    factor_precision_matrix,
+    factor_variances,
+    pack,
+    unpack,
+)
+
+__all__ = ["SHAPES", "CovarianceShape", "Diagonal", "Full", "Spherical", "Tied"]
+
+Array = NDArray[np.float64]
+
+
+class CovarianceShape(ABC):
+    """What distinguishes one covariance type from another.
+
+    Implement the methods below; :class:`~emdash.families.gaussian.Gaussian`
+    and every model over it then work. ``K`` components, ``d`` features.
+    Covariances and their factors have shape ``array_shape(K, d)``.
+    """
+
+    name: str
+
+    @abstractmethod
+    def array_shape(self, K: int, d: int) -> tuple[int, ...]:
+        """Return the shape of the covariances and of their factors."""
+
+    @abstractmethod
+    def scatter_shape(self, K: int, d: int) -> tuple[int, ...]:
+        """Return the shape of the scatter ``S`` in the statistics."""
+
+    @abstractmethod
+    def unit_factors(self, K: int, d: int) -> Array:
+        """Return the factors of unit covariances."""
+
+    @abstractmethod
+    def count_parameters(self, K: int, d: int) -> int:
+        """Return the number of free parameters of the covariances."""
+
+    @abstractmethod
+    def scatter(self, rows: Array, r: Array, means: Array, center: Array) -> Array:
+        """Return ``S`` of rows with given responsibilities, in plain NumPy.
+
+        Parameters
+        ----------
+        rows : (n, d)
+        r : (n, K)
+            Responsibilities times row weights.
+        means : (K, d)
+            The means the sums are taken about.
+        center : (d,)
+            See :func:`center_of`; only the tied shape sums about it.
+        """
+
+    @abstractmethod
+    def covariances(self, N: Array, F: Array, S: Array, means: Array, center: Array) -> Array:
+        """Return the maximum-likelihood covariances.
+
+        Parameters
+        ----------
+        N : (K,)
+            Sum of responsibilities, positive.
+        F : (K, d)
+            Sum of ``r (x - mean)``.
+        S : scatter_shape(K, d)
+        means : (K, d)
+            The means the sums were taken about, not the new ones.
+        center : (d,)
+        """
+
+    @abstractmethod
+    def regularize(self, covariances: Array, reg_covar: float) -> Array:
+        """Return the covariances with `reg_covar` added to their diagonals."""
+
+    @abstractmethod
+    def factor(self, covariances: Array) -> Array:
+        """Return the Cholesky factors of the precisions, as scikit-learn defines them.
+
+        ``U`` upper triangular with ``U U' =`` precision; ``1 / sigma`` where the
+        covariance is diagonal.
+
+        Raises
+        ------
+        ValueError
+            If a covariance is not positive definite, naming the component.
+        """
+
+    @abstractmethod
+    def factor_precisions(self, precisions: Array) -> Array:
+        """Return the Cholesky factors, given the precisions instead of the covariances.
+
+        Raises
+        ------
+        ValueError
+            If a precision is not symmetric and positive definite, naming the component.
+        """
+
+    @abstractmethod
+    def precisions(self, factors: Array) -> Array:
+        """Return the precisions ``U U'``."""
+
+    @abstractmethod
+    def covariances_of(self, factors: Array) -> Array:
+        """Return the covariances that have these factors."""
+
+    @abstractmethod
+    def log_determinants(self, factors: Array, K: int, d: int) -> Array:
+        """Return ``log |U|`` of each component, shape (K,)."""
+
+    @abstractmethod
+    def bind(self, log_offsets: Array, means: Array, factors: Array, center: Array) -> Any:
+        """Return the compiled kernel with these parameters."""
+
+    @abstractmethod
+    def sample(self, mean: Array, covariance: Array, n: int, rng: np.random.RandomState) -> Array:
+        """Draw `n` rows from one component."""
+
+    def component(self, covariances: Array, k: int) -> Array:
+        """Return the covariance of component `k`."""
+        return covariances[k]
+
+
+def center_of(weights: Array, means: Array) -> Array:
+    """Return the point about which the tied scatter is summed: the mean of the means."""
+    return np.asarray(weights @ means)
+
+
+class _Matrices(CovarianceShape):
+    """What the shapes with whole matrices, (..., d, d), have in common."""
+
+    def unit_factors(self, K: int, d: int) -> Array:
+        return np.broadcast_to(np.eye(d), self.array_shape(K, d)).copy()
+
+    def regularize(self, covariances: Array, reg_covar: float) -> Array:
+        return covariances + reg_covar * np.eye(covariances.shape[-1])
+
+    def precisions(self, factors: Array) -> Array:
+        return factors @ np.swapaxes(factors, -1, -2)
+
+    def covariances_of(self, factors: Array) -> Array:
+        return np.linalg.inv(self.precisions(factors))
+
+    def sample(self, mean: Array, covariance: Array, n: int, rng: np.random.RandomState) -> Array:
+        return rng.multivariate_normal(mean, covariance, n)
+
+
+class _Variances(CovarianceShape):
+    """What the shapes with variances only have in common."""
+
+    def unit_factors(self, K: int, d: int) -> Array:
+        return np.ones(self.array_shape(K, d))
+
+    def regularize(self, covariances: Array, reg_covar: float) -> Array:
+        return covariances + reg_covar
+
+    def factor(self, covariances: Array) -> Array:
+        return factor_variances(covariances)
+
+    def factor_precisions(self, precisions: Array) -> Array:
+        return factor_positive_precisions(precisions)
+
+    def precisions(self, factors: Array) -> Array:
+        return factors**2
+
+    def covariances_of(self, factors: Array) -> Array:
+        return np.asarray(factors**-2.0)
+
+    def sample(self, mean: Array, covariance: Array, n: int, rng: np.random.RandomState) -> Array:
+        return mean + rng.standard_normal(size=(n, len(mean))) * np.sqrt(covariance)
+
+
+class Full(_Matrices):
+    """Every component has its own covariance matrix, shape (K, d, d)."""
+
+    name = "full"
+
+    def array_shape(self, K: int, d: int) -> tuple[int, ...]:
+        return (K, d, d)
+
+    def scatter_shape(self, K: int, d: int) -> tuple[int, ...]:
+        return (K, d * (d + 1) // 2)
+
+    def count_parameters(self, K: int, d: int) -> int:
+        return K * d * (d + 1) // 2
+
+    def scatter(self, rows: Array, r: Array, means: Array, center: Array) -> Array:
+        d = rows.shape[1]
+        S = np.empty((len(means), d * (d + 1) // 2))
+        for k, mean in enumerate(means):
+            present = r[:, k] != 0  # one-hot responsibilities: touch each row once
+            x = rows[present] - mean
+            S[k] = pack((r[present, k, None] * x).T @ x)
+        return S
+
+    def covariances(self, N: Array, F: Array, S: Array, means: Array, center: Array) -> Array:
+        d = means.shape[1]
+        shift = F / N[:, None]
+        return np.stack([unpack(S[k] / N[k], d) - np.outer(m, m) for k, m in enumerate(shift)])
+
+    def factor(self, covariances: Array) -> Array:
+        return np.stack([factor_matrix(c, k) for k, c in enumerate(covariances)])
+
+    def factor_precisions(self, precisions: Array) -> Array:
+        return np.stack([factor_precision_matrix(p, k) for k, p in enumerate(precisions)])
+
+    def log_determinants(self, factors: Array, K: int, d: int) -> Array:
+        return np.asarray(np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1))
+
+    def bind(self, log_offsets: Array, means: Array, factors: Array, center: Array) -> Any:
+        from emdash._kernels.gaussian import FullKernel
+
+        return FullKernel(log_offsets, means, factors)
+
+
+class Tied(_Matrices):
+    """All components share one covariance matrix, shape (d, d).
+
+    The within-component scatter is recovered as total scatter about a centre
+    minus scatter between the means, so the pass needs one scatter matrix and not
+    K. Its relative error is about ``eps * (distance between means / sigma)**2``.
+    """
+
+    name = "tied"
+
+    def array_shape(self, K: int, d: int) -> tuple[int, ...]:
+        return (d, d)
+
+    def scatter_shape(self, K: int, d: int) -> tuple[int, ...]:
+        return (d * (d + 1) // 2,)
+
+    def count_parameters(self, K: int, d: int) -> int:
+        return d * (d + 1) // 2
+
+    def scatter(self, rows: Array, r: Array, means: Array, center: Array) -> Array:
+        x = rows - center
+        return pack((r.sum(axis=1)[:, None] * x).T @ x)
+
+    def covariances(self, N: Array, F: Array, S: Array, means: Array, center: Array) -> Array:
+        between = means + F / N[:, None] - center
+        return (unpack(S, means.shape[1]) - (N[:, None] * between).T @ between) / N.sum()
+
+    def factor(self, covariances: Array) -> Array:
+        return factor_matrix(covariances, None)
+
+    def factor_precisions(self, precisions: Array) -> Array:
+        return factor_precision_matrix(precisions, None)
+
+    def log_determinants(self, factors: Array, K: int, d: int) -> Array:
+        return np.full(K, np.log(np.diagonal(factors)).sum())
+
+    def bind(self, log_offsets: Array, means: Array, factors: Array, center: Array) -> Any:
+        from emdash._kernels.gaussian import TiedKernel
+
+        return TiedKernel(log_offsets, means, factors, center)
+
+    def component(self, covariances: Array, k: int) -> Array:
+        return covariances
+
+
+class Diagonal(_Variances):
+    """Every component has its own variance of each feature, shape (K, d)."""
+
+    name = "diag"
+
+    def array_shape(self, K: int, d: int) -> tuple[int, ...]:
+        return (K, d)
+
+    def scatter_shape(self, K: int, d: int) -> tuple[int, ...]:
+        return (K, d)
+
+    def count_parameters(self, K: int, d: int) -> int:
+        return K * d
+
+    def scatter(self, rows: Array, r: Array, means: Array, center: Array) -> Array:
+        return np.stack([r[:, k] @ (rows - mean) ** 2 for k, mean in enumerate(means)])
+
+    def covariances(self, N: Array, F: Array, S: Array, means: Array, center: Array) -> Array:
+        return S / N[:, None] - (F / N[:, None]) ** 2
+
+    def log_determinants(self, factors: Array, K: int, d: int) -> Array:
+        return np.asarray(np.log(factors).sum(axis=1))
+
+    def bind(self, log_offsets: Array, means: Array, factors: Array, center: Array) -> Any:
+        from emdash._kernels.gaussian import DiagonalKernel
+
+        return DiagonalKernel(log_offsets, means, factors)
+
+
+class Spherical(_Variances):
+    """Every component has one variance, shape (K,)."""
+
+    name = "spherical"
+
+    def array_shape(self, K: int, d: int) -> tuple[int, ...]:
+        return (K,)
+
+    def scatter_shape(self, K: int, d: int) -> tuple[int, ...]:
+        return (K,)
+
+    def count_parameters(self, K: int, d: int) -> int:
+        return K
+
+    def scatter(self, rows: Array, r: Array, means: Array, center: Array) -> Array:
+        return np.array([r[:, k] @ ((rows - m) ** 2).sum(axis=1) for k, m in enumerate(means)])
+
+    def covariances(self, N: Array, F: Array, S: Array, means: Array, center: Array) -> Array:
+        shift = F / N[:, None]
+        return np.asarray((S / N - (shift**2).sum(axis=1)) / means.shape[1])
+
+    def log_determinants(self, factors: Array, K: int, d: int) -> Array:
+        return d * np.log(factors)
+
+    def bind(self, log_offsets: Array, means: Array, factors: Array, center: Array) -> Any:
+        from emdash._kernels.gaussian import SphericalKernel
+
+        return SphericalKernel(log_offsets, means, factors)
+
+
+SHAPES: dict[str, CovarianceShape] = {
+    shape.name: shape for shape in (Full(), Tied(), Diagonal(), Spherical())
+}
+"""The registry: ``covariance_type`` of the estimators to the shape that implements it."""

@@ -1,0 +1,99 @@
+"""Cholesky factors of covariances and precisions, and packed triangles.
+
+The only place where the mathematics of a Gaussian can fail, so the errors that
+name the component are written here. Factors follow scikit-learn: ``U`` upper
+triangular with ``U U' =`` precision, ``1 / sigma`` for variances.
+
+Must never know: mixing weights, rows, covariance types.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "factor_matrix",
+    "factor_positive_precisions",
+    "factor_precision_matrix",
+    "factor_variances",
+    "pack",
+    "unpack",
+]
+
+Array = NDArray[np.float64]
+
+
+def _ill_defined(where: str, detail: str) -> ValueError:
+    return ValueError(
+        "Fitting the mixture model failed because some components have ill-defined empirical "
+        f"covariance: the covariance of {where} is not positive definite ({detail}), for "
+        "instance because of singleton or repeated rows. Try to decrease n_components, "
+        "increase reg_covar, or scale the input data."
+    )
+
+
+def _where(k: int | None) -> str:
+    return "all components" if k is None else f"component {k}"
+
+
+def factor_matrix(covariance: Array, k: int | None) -> Array:
+    """Return upper-triangular ``U`` with ``U U'`` = inverse of one (d, d) matrix."""
+    from scipy.linalg.lapack import dpotrf, dtrtri
+
+    if not np.isfinite(covariance).all():
+        raise _ill_defined(_where(k), "it holds infinity or NaN: values of X overflow when squared")
+    lower, info = dpotrf(covariance, lower=1, clean=1)
+    if info == 0:
+        inverse, info = dtrtri(lower, lower=1)
+    if info != 0:
+        smallest = np.linalg.eigvalsh(covariance)[0]
+        raise _ill_defined(_where(k), f"its smallest eigenvalue is {smallest:.3g}")
+    return np.ascontiguousarray(inverse.T)
+
+
+def factor_precision_matrix(precision: Array, k: int | None) -> Array:
+    """Return upper-triangular ``U`` with ``U U' = precision`` (Cholesky from the last row up)."""
+    if not np.allclose(precision, precision.T):
+        raise ValueError(f"precisions_init of {_where(k)} should be symmetric, positive-definite")
+    try:
+        flipped = np.linalg.cholesky(precision[::-1, ::-1])
+    except np.linalg.LinAlgError:
+        smallest = np.linalg.eigvalsh(precision)[0]
+        raise ValueError(
+            f"precisions_init of {_where(k)} should be symmetric, positive-definite, but its "
+            f"smallest eigenvalue is {smallest:.3g}"
+        ) from None
+    return np.ascontiguousarray(flipped[::-1, ::-1])
+
+
+def factor_variances(variances: Array) -> Array:
+    bad = ~(np.isfinite(variances) & (variances > 0))
+    if bad.any():
+        k = int(np.argwhere(bad)[0][0])
+        raise _ill_defined(_where(k), f"its smallest variance is {np.min(variances[k]):.3g}")
+    return np.asarray(1.0 / np.sqrt(variances))
+
+
+def factor_positive_precisions(precisions: Array) -> Array:
+    if not (precisions > 0).all():
+        k = int(np.argwhere(~(precisions > 0))[0][0])
+        raise ValueError(
+            f"precisions_init of component {k} should be positive, "
+            f"got {np.min(precisions[k]):.3g}"
+        )
+    return np.asarray(np.sqrt(precisions))
+
+
+def pack(matrix: Array) -> Array:
+    """Return the lower triangle of a (d, d) matrix, row after row."""
+    return matrix[np.tril_indices(len(matrix))]
+
+
+def unpack(packed: Array, d: int) -> Array:
+    """Return the symmetric (d, d) matrix whose packed lower triangle is given."""
+    matrix = np.empty((d, d))
+    rows, columns = np.tril_indices(d)
+    matrix[rows, columns] = packed
+    matrix[columns, rows] = packed
+    return matrix

@@ -1,0 +1,1 @@
+"""Latent structures over a family: how rows and components belong together."""

@@ -1,0 +1,195 @@
+"""Mixtures: every row is drawn from one component, independently of the others.
+
+Must never know: sources, engines, the loop, how a family computes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from emdash.chunk import Chunk
+from emdash.families.base import Family
+from emdash.statistics import Layout, Statistics
+
+__all__ = ["Mixture", "MixtureParameters", "Output"]
+
+Components = TypeVar("Components")
+Array = NDArray[np.float64]
+Output = Literal["labels", "log_likelihood", "responsibilities", "log_densities"]
+
+
+@dataclass(frozen=True)
+class MixtureParameters(Generic[Components]):
+    """Parameters of a mixture of ``K`` components.
+
+    Attributes
+    ----------
+    weights : (K,)
+        Mixing weights; they sum to one.
+    components : Components
+        Parameters of the family.
+    """
+
+    weights: Array
+    components: Components
+
+
+@dataclass(frozen=True)
+class Expect:
+    """The E-step of one pass: turns a chunk into statistics. Picklable.
+
+    Attributes
+    ----------
+    kernel : object
+        Bound parameters.
+    layout : Layout
+        How the kernel orders its sums.
+    pass_id : str
+        Carried by the statistics, so that passes are never mixed.
+    """
+
+    kernel: Any
+    layout: Layout
+    pass_id: str
+
+    def __call__(self, chunk: Chunk, n_threads: int) -> Statistics:
+        """Return the statistics of the rows of a chunk."""
+        from emdash._kernels.expect import accumulate
+
+        buffer = np.empty(self.layout.size)
+        bad = accumulate(self.kernel, chunk.rows, chunk.weights, buffer, n_threads)
+        if bad >= 0:
+            chunk.refuse(bad)
+        return Statistics(self.layout, buffer, self.pass_id)
+
+
+@dataclass(frozen=True)
+class PerRow:
+    """A question with one answer per row. Picklable.
+
+    Attributes
+    ----------
+    kernel : object
+        Bound parameters.
+    output : {"labels", "log_likelihood", "responsibilities", "log_densities"}
+        What is asked.
+    dtype, row_shape
+        Type and shape of one row's answer.
+    """
+
+    kernel: Any
+    output: Output
+    dtype: DTypeLike = field(init=False)
+    row_shape: tuple[int, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        wide = self.output in ("responsibilities", "log_densities")
+        object.__setattr__(self, "dtype", np.intp if self.output == "labels" else np.float64)
+        object.__setattr__(self, "row_shape", (self.kernel.n_components,) if wide else ())
+
+    def __call__(self, chunk: Chunk, n_threads: int, out: NDArray[Any] | None = None) -> Any:
+        """Return the answers for the rows of a chunk."""
+        from emdash._kernels.expect import posterior
+
+        if out is None:
+            out = np.empty((len(chunk), *self.row_shape), self.dtype)
+        bad = posterior(self.kernel, chunk.rows, n_threads, **{self.output: out})
+        if bad >= 0:
+            chunk.refuse(bad)
+        return out
+
+
+@dataclass(frozen=True)
+class Score:
+    """The log-likelihood of the rows, without the sums of an M-step. Picklable.
+
+    Attributes
+    ----------
+    rows : PerRow
+        The question for the log-likelihood of each row.
+    """
+
+    rows: PerRow
+
+    def __call__(self, chunk: Chunk, n_threads: int) -> Statistics:
+        """Return the log-likelihood and the weight of a chunk."""
+        return Statistics(
+            Layout(), np.array([self.rows(chunk, n_threads).sum(), float(len(chunk))])
+        )
+
+
+class Mixture(Generic[Components]):
+    """A finite mixture over a family.
+
+    Parameters
+    ----------
+    family : Family
+        The law of one component.
+    """
+
+    def __init__(self, family: Family[Components]) -> None:
+        self.family = family
+
+    def _bind(self, parameters: MixtureParameters[Components]) -> Any:
+        with np.errstate(divide="ignore"):  # a weight of zero never takes part
+            return self.family.bind(parameters.components, np.log(parameters.weights))
+
+    def task(self, parameters: MixtureParameters[Components], pass_id: str = "") -> Expect:
+        """Return the E-step with these parameters, ready for an engine."""
+        kernel = self._bind(parameters)
+        layout = Layout(self.family.fields(kernel.n_components, kernel.n_features))
+        return Expect(kernel, layout, pass_id)
+
+    def maximize(
+        self, statistics: Statistics, parameters: MixtureParameters[Components]
+    ) -> MixtureParameters[Components]:
+        """Return the parameters that maximise the expected log-likelihood."""
+        components = self.family.maximize(statistics, parameters.components)
+        return MixtureParameters(statistics.N / statistics.N.sum(), components)
+
+    def objective(
+        self, statistics: Statistics, parameters: MixtureParameters[Components]
+    ) -> float:
+        """Return the mean log-likelihood per unit of weight of the bound parameters."""
+        return float(statistics.log_likelihood / statistics.weight)
+
+    def rows(self, parameters: MixtureParameters[Components], output: Output) -> PerRow:
+        """Return a question with one answer per row, ready for an engine."""
+        return PerRow(self._bind(parameters), output)
+
+    def score(self, parameters: MixtureParameters[Components]) -> Score:
+        """Return the task that sums the log-likelihood only."""
+        return Score(self.rows(parameters, "log_likelihood"))
+
+    def reference(self, means: Array) -> MixtureParameters[Components]:
+        """Return parameters about which the first sums can be taken."""
+        K = len(means)
+        return MixtureParameters(np.full(K, 1 / K), self.family.reference(means))
+
+    def statistics(
+        self, rows: Array, r: Array, parameters: MixtureParameters[Components]
+    ) -> Statistics:
+        """Return the statistics of rows with given responsibilities, in plain NumPy.
+
+        Parameters
+        ----------
+        rows : (n, d)
+        r : (n, K)
+            Responsibilities times row weights.
+        parameters : MixtureParameters
+            What the sums are taken about.
+        """
+        K, d = r.shape[1], rows.shape[1]
+        result = Statistics.zeros(Layout(self.family.fields(K, d)))
+        for name, value in self.family.statistics(rows, r, parameters.components).items():
+            getattr(result, name)[...] = value
+        result.buffer[1] = len(rows)
+        return result
+
+    def count_parameters(self, K: int, d: int) -> int:
+        """Return the number of free parameters, mixing weights included."""
+        return K - 1 + self.family.count_parameters(K, d)

@@ -1,0 +1,63 @@
+"""Sources of rows, and the registry that picks one for what the user gave."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from emdash.sources.base import Source
+
+__all__ = ["KINDS", "open_source"]
+
+
+def _is_path(X: Any) -> bool:
+    return isinstance(X, str | os.PathLike)
+
+
+def _is_memmap(X: Any) -> bool:
+    return isinstance(X, np.memmap)
+
+
+def _is_dask_array(X: Any) -> bool:
+    # duck-typed, so that nobody imports Dask who does not use it
+    return hasattr(X, "__dask_graph__") and hasattr(X, "numblocks")
+
+
+def _is_batches(X: Any) -> bool:
+    """Tell batches of rows from the nested lists and frames that scikit-learn takes as arrays."""
+    if isinstance(X, list | tuple):
+        return len(X) > 0 and all(getattr(batch, "ndim", 0) == 2 for batch in X)
+    array_like = hasattr(X, "__array__") or hasattr(X, "__array_interface__")
+    return isinstance(X, Iterable) and not array_like and not hasattr(X, "shape")
+
+
+KINDS: tuple[tuple[Callable[[Any], bool], str, str], ...] = (
+    (_is_path, "emdash.sources.npy", "NpySource"),
+    (_is_memmap, "emdash.sources.array", "MemmapSource"),
+    (_is_dask_array, "emdash.sources.dask", "DaskSource"),
+    (_is_batches, "emdash.sources.batches", "BatchesSource"),
+)
+"""The registry, one line per kind of input: test, module, class; the first that fits is used."""
+
+
+def open_source(X: Any) -> Source | None:
+    """Return the source for `X`, or None if it is for scikit-learn to validate as an array.
+
+    Parameters
+    ----------
+    X : object
+        What the user gave to ``fit`` or ``predict``.
+
+    Raises
+    ------
+    TypeError, ValueError, FileNotFoundError
+        If its kind is known but it cannot be used, saying why.
+    """
+    for fits, module, name in KINDS:
+        if fits(X):
+            return getattr(import_module(module), name)(X)  # type: ignore[no-any-return]
+    return None

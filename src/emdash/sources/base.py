@@ -1,0 +1,150 @@
+"""Where the rows are: sources made of chunks.
+
+Must never know: models, families, parameters, threads, clusters.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from emdash.chunk import Chunk, Rows
+
+__all__ = ["CHUNK_BYTES", "Part", "Source", "as_rows", "check_dtype", "rows_per_chunk"]
+
+CHUNK_BYTES = 8 << 20
+"""Size of the chunks that emdash itself cuts.
+
+8 to 32 MB read fastest (`docs/architecture.md`, "Chunk size"); memory is one chunk
+per thread, so the lower end.
+"""
+
+Part = Callable[[], Iterator[Chunk]]
+"""A run of neighbouring chunks that is scheduled together: call it to load them in turn."""
+
+
+class Source(ABC):
+    """A table of numbers cut into chunks of rows.
+
+    Implement :meth:`chunks` and set the attributes; :meth:`parts` comes with it.
+    A source that travels to other processes must be picklable by reference.
+
+    Attributes
+    ----------
+    n_features : int
+        Number of columns.
+    n_rows : int or None
+        Number of rows; None when nobody has counted them yet.
+    n_chunks : int or None
+        Number of chunks; None when only iterating tells.
+    in_memory : bool
+        Whether all rows lie in the memory of this process as one chunk.
+    collection : bool
+        Whether it is a Dask collection, which brings its own scheduler.
+    """
+
+    n_features: int
+    n_rows: int | None
+    n_chunks: int | None
+    in_memory: bool = False
+    collection: bool = False
+
+    def counted(self, lengths: Sequence[int]) -> Source:
+        """Return this source with the number of rows of every chunk known.
+
+        Only sources that are born without them need this.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def chunks(self, first: int = 0, last: int | None = None) -> Iterator[Chunk]:
+        """Load the chunks ``first, ..., last - 1`` one after the other.
+
+        Parameters
+        ----------
+        first : int
+            First chunk.
+        last : int or None
+            One past the last chunk; None means to the end.
+        """
+
+    def parts(self, length: int) -> Sequence[Part]:
+        """Cut the source into runs of `length` chunks; the last may be shorter.
+
+        Parameters
+        ----------
+        length : int
+            Chunks per part, a power of two so that every part is a whole
+            subtree of the addition (see :func:`emdash.engines.base.fold`).
+        """
+        if self.n_chunks is None:
+            return [self.chunks]
+        return [
+            partial(self.chunks, first, min(first + length, self.n_chunks))
+            for first in range(0, self.n_chunks, length)
+        ]
+
+
+def rows_per_chunk(row_bytes: int) -> int:
+    """Return how many rows make a chunk of about :data:`CHUNK_BYTES`."""
+    return max(1, CHUNK_BYTES // max(1, row_bytes))
+
+
+def as_rows(array: Any, n_features: int, where: str) -> Rows:
+    """Return a loaded chunk as a 2-D floating-point array, copying only when it must.
+
+    Parameters
+    ----------
+    array : array-like
+        What a source delivered.
+    n_features : int
+        Number of columns it must have.
+    where : str
+        How to name it in an error, such as ``"chunk 3"``.
+
+    Returns
+    -------
+    ndarray of shape (n, n_features), float32 or float64
+        float32 and float64 in native byte order are passed through; integers
+        and booleans become float64.
+
+    Raises
+    ------
+    ValueError
+        For another number of columns or dimensions, and for types that are not
+        real numbers.
+    """
+    array = np.asarray(array)
+    if array.ndim != 2 or array.shape[1] != n_features:
+        raise ValueError(
+            f"{where} has shape {array.shape}, expected (rows, {n_features}): "
+            "every chunk must be two-dimensional with the same columns"
+        )
+    check_dtype(array.dtype, where)
+    if array.dtype in (np.float64, np.float32):  # also false for swapped byte order
+        return array
+    return array.astype(np.float64)
+
+
+def check_dtype(dtype: np.dtype[Any], where: str) -> None:
+    """Refuse types that do not hold real numbers, before any pass.
+
+    Raises
+    ------
+    ValueError
+        Naming the type and the call that converts it.
+    """
+    if dtype.kind == "c":
+        raise ValueError(
+            f"Complex data not supported: {where} has dtype {dtype}; "
+            "fit the real and imaginary parts as two columns"
+        )
+    if dtype.kind not in "fiub":
+        raise ValueError(
+            f"{where} has dtype {dtype}, which does not hold real numbers; "
+            "convert it first, for example with .astype('float64')"
+        )

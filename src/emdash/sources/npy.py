@@ -1,0 +1,102 @@
+"""Files in NumPy's .npy format, read chunk by chunk into buffers of our own.
+
+Plain reads instead of a memory map: a map makes the file count as resident
+memory, and a file that is cut short while it is mapped kills the process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy_format
+
+from emdash.chunk import Chunk, Rows
+from emdash.sources.base import Source, as_rows, check_dtype, rows_per_chunk
+
+__all__ = ["NpySource"]
+
+
+class NpySource(Source):
+    """A table in a ``.npy`` file; travels as its path.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file. Two-dimensional, any real type, C or Fortran order.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not an array, is cut short, or is not a table of real numbers.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        with self.path.open("rb") as file:
+            shape, self.fortran_order, self.dtype = self._read_header(file)
+            self.offset = file.tell()
+        if len(shape) != 2:
+            raise ValueError(
+                f"{self.path} holds an array of shape {shape}, expected two dimensions "
+                "(rows, features): reshape(-1, 1) makes one column of a vector"
+            )
+        check_dtype(self.dtype, str(self.path))
+        self.n_rows, self.n_features = shape
+        self._check_size()
+        self.rows_per_chunk = rows_per_chunk(self.n_features * self.dtype.itemsize)
+        self.n_chunks = -(-self.n_rows // self.rows_per_chunk)
+
+    def _read_header(self, file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+        try:
+            version = npy_format.read_magic(file)
+            read = (
+                npy_format.read_array_header_1_0
+                if version == (1, 0)
+                else npy_format.read_array_header_2_0
+            )
+            return read(file)  # type: ignore[no-any-return]
+        except ValueError as error:
+            raise ValueError(
+                f"{self.path} is not a .npy file ({error}); write one with numpy.save"
+            ) from None
+
+    def _check_size(self) -> None:
+        expected = self.offset + self.n_rows * self.n_features * self.dtype.itemsize
+        found = self.path.stat().st_size
+        if found < expected:
+            raise ValueError(
+                f"{self.path} is truncated: {found} bytes, but an array of shape "
+                f"({self.n_rows}, {self.n_features}) and dtype {self.dtype} needs {expected}; "
+                "write it again"
+            )
+
+    def chunks(self, first: int = 0, last: int | None = None) -> Iterator[Chunk]:
+        """Read successive runs of rows."""
+        with self.path.open("rb") as file:
+            for index in range(first, self.n_chunks if last is None else last):
+                start = index * self.rows_per_chunk
+                count = min(self.rows_per_chunk, self.n_rows - start)
+                rows = as_rows(self._read(file, start, count), self.n_features, str(self.path))
+                yield Chunk(rows, index, start)
+
+    def _read(self, file: BinaryIO, start: int, count: int) -> Rows:
+        """Read rows ``start, ..., start + count - 1``; one run of bytes, or one per column."""
+        if not self.fortran_order:
+            rows = np.empty((count, self.n_features), self.dtype)
+            self._read_into(file, rows, start * self.n_features)
+            return rows
+        columns = np.empty((self.n_features, count), self.dtype)
+        for j, column in enumerate(columns):
+            self._read_into(file, column, j * self.n_rows + start)
+        return columns.T
+
+    def _read_into(self, file: BinaryIO, buffer: Rows, first_item: int) -> None:
+        file.seek(self.offset + first_item * self.dtype.itemsize)
+        if file.readinto(buffer.data) < buffer.nbytes:  # type: ignore[attr-defined]
+            raise ValueError(f"{self.path} was cut short while it was being read")

@@ -1,0 +1,123 @@
+"""Sufficient statistics: named views on one float64 buffer that can be added.
+
+Must never know: what the numbers mean, where the rows came from, who adds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["HEADER", "Layout", "Statistics"]
+
+HEADER = ("log_likelihood", "weight")
+"""Fields that every model sums: the log-likelihood of the rows and their total weight."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names and shapes of the fields of a :class:`Statistics` buffer, in order.
+
+    Parameters
+    ----------
+    fields : tuple of (str, tuple of int)
+        Name and shape of each field that follows the two scalars of
+        :data:`HEADER`.
+    """
+
+    fields: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+    @cached_property
+    def slices(self) -> dict[str, tuple[slice, tuple[int, ...]]]:
+        """Where in the buffer each field lies, and its shape."""
+        found: dict[str, tuple[slice, tuple[int, ...]]] = {}
+        start = 0
+        for name, shape in (*((name, ()) for name in HEADER), *self.fields):
+            stop = start + math.prod(shape)
+            found[name] = (slice(start, stop), shape)
+            start = stop
+        return found
+
+    @cached_property
+    def size(self) -> int:
+        """Number of float64 values in a buffer of this layout."""
+        return len(HEADER) + sum(math.prod(shape) for _, shape in self.fields)
+
+
+class Statistics:
+    """A sum over rows that can be added to the sum over other rows.
+
+    Fields are attributes: ``statistics.N`` is a view of the buffer with the
+    shape that the layout gives it.
+
+    Parameters
+    ----------
+    layout : Layout
+        Names and shapes of the fields.
+    buffer : ndarray of shape (layout.size,), float64
+        The numbers, in the order of the layout. Not copied.
+    pass_id : str
+        Which pass over the data the sums belong to. Sums of different passes
+        are taken about different means: adding them is an error.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from emdash.statistics import Layout, Statistics
+    >>> layout = Layout((("N", (2,)),))
+    >>> one = Statistics(layout, np.array([-3.0, 2.0, 1.5, 0.5]))
+    >>> (one + one).N
+    array([3., 1.])
+    """
+
+    __slots__ = ("buffer", "layout", "pass_id")
+
+    def __init__(self, layout: Layout, buffer: NDArray[np.float64], pass_id: str = "") -> None:
+        if buffer.shape != (layout.size,):
+            raise ValueError(
+                f"buffer has shape {buffer.shape}, but the layout needs ({layout.size},)"
+            )
+        self.layout = layout
+        self.buffer = buffer
+        self.pass_id = pass_id
+
+    @classmethod
+    def zeros(cls, layout: Layout, pass_id: str = "") -> Statistics:
+        """Return the statistics of no rows at all."""
+        return cls(layout, np.zeros(layout.size), pass_id)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in Statistics.__slots__:
+            raise AttributeError(name)
+        try:
+            where, shape = self.layout.slices[name]
+        except KeyError:
+            raise AttributeError(
+                f"no field {name!r}; the fields are {sorted(self.layout.slices)}"
+            ) from None
+        view = self.buffer[where].reshape(shape)
+        return float(view) if shape == () else view
+
+    def __add__(self, other: Statistics) -> Statistics:
+        if not isinstance(other, Statistics):
+            return NotImplemented
+        if other.layout != self.layout:
+            raise ValueError("cannot add statistics of different layouts")
+        if other.pass_id != self.pass_id:
+            raise ValueError(
+                f"cannot add statistics of pass {self.pass_id!r} and pass {other.pass_id!r}: "
+                "they are sums about different means"
+            )
+        return Statistics(self.layout, self.buffer + other.buffer, self.pass_id)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Statistics, (self.layout, self.buffer, self.pass_id)
+
+    def __repr__(self) -> str:
+        names = ", ".join(name for name, _ in self.layout.fields)
+        return f"Statistics(weight={self.weight:g}, fields=[{names}], pass_id={self.pass_id!r})"
