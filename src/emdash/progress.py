@@ -100,9 +100,7 @@ class Progress:
         """Note one more pass."""
         now = time.perf_counter()
         change = fit.trace[-1] - fit.trace[-2] if fit.n_iter > 1 else math.inf
-        record = Pass(
-            self.start, fit.n_iter, fit.trace[-1], change, now - self.clock, self.n_rows
-        )
+        record = Pass(self.start, fit.n_iter, fit.trace[-1], change, now - self.clock, self.n_rows)
         self.clock = now
         if self.verbose and (fit.n_iter % self.interval == 0 or fit.converged):
             print(f"  {record}", flush=True)

@@ -175,7 +175,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
                 f"{change:.2g} (tol={self.tol:g}). Try different init parameters, or increase "
                 "max_iter, tol, or check for degenerate data.",
                 ConvergenceWarning,
-                stacklevel=2,
+                stacklevel=5,  # the line that called fit, through scikit-learn's wrapper
             )
 
     def _starts(

@@ -11,7 +11,7 @@ from sklearn.utils import check_array
 from sklearn.utils._param_validation import StrOptions
 
 from emdash.estimators._base import BaseMixture
-from emdash.families.covariance import SHAPES, CovarianceShape
+from emdash.families.covariance import SHAPES, CovarianceShape, center_of
 from emdash.families.gaussian import Gaussian, GaussianParameters
 from emdash.models.mixture import Mixture, MixtureParameters
 from emdash.progress import Pass
@@ -228,10 +228,16 @@ class GaussianMixture(BaseMixture):
         self.precisions_ = self._shape.precisions(components.precisions_cholesky)
 
     def _parameters(self) -> MixtureParameters[GaussianParameters]:
-        weights = np.asarray(self.weights_, dtype=np.float64)
-        means = np.asarray(self.means_, dtype=np.float64)
-        factors = np.asarray(self.precisions_cholesky_, dtype=np.float64)
-        components = Gaussian(self._shape, self.reg_covar).from_factors(weights, means, factors)
+        weights, means, covariances, factors = (
+            np.asarray(value, dtype=np.float64)
+            for value in (
+                self.weights_,
+                self.means_,
+                self.covariances_,
+                self.precisions_cholesky_,
+            )
+        )
+        components = GaussianParameters(means, covariances, factors, center_of(weights, means))
         return MixtureParameters(weights, components)
 
 

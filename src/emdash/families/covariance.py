@@ -211,9 +211,8 @@ class Full(_Matrices):
         return S
 
     def covariances(self, N: Array, F: Array, S: Array, means: Array, center: Array) -> Array:
-        d = means.shape[1]
         shift = F / N[:, None]
-        return np.stack([unpack(S[k] / N[k], d) - np.outer(m, m) for k, m in enumerate(shift)])
+        return unpack(S / N[:, None], means.shape[1]) - shift[:, :, None] * shift[:, None, :]
 
     def factor(self, covariances: Array) -> Array:
         return np.stack([factor_matrix(c, k) for k, c in enumerate(covariances)])

@@ -79,8 +79,7 @@ def factor_positive_precisions(precisions: Array) -> Array:
     if not (precisions > 0).all():
         k = int(np.argwhere(~(precisions > 0))[0][0])
         raise ValueError(
-            f"precisions_init of component {k} should be positive, "
-            f"got {np.min(precisions[k]):.3g}"
+            f"precisions_init of component {k} should be positive, got {np.min(precisions[k]):.3g}"
         )
     return np.asarray(np.sqrt(precisions))
 
@@ -91,9 +90,9 @@ def pack(matrix: Array) -> Array:
 
 
 def unpack(packed: Array, d: int) -> Array:
-    """Return the symmetric (d, d) matrix whose packed lower triangle is given."""
-    matrix = np.empty((d, d))
+    """Return the symmetric matrices (..., d, d) whose packed lower triangles (..., P) are given."""
+    matrix = np.empty((*packed.shape[:-1], d, d))
     rows, columns = np.tril_indices(d)
-    matrix[rows, columns] = packed
-    matrix[columns, rows] = packed
+    matrix[..., rows, columns] = packed
+    matrix[..., columns, rows] = packed
     return matrix

@@ -78,7 +78,9 @@ class Gaussian(Family[GaussianParameters]):
         )
         return self.shape.bind(log_offsets, parameters.means, factors, parameters.center)
 
-    def maximize(self, statistics: Statistics, parameters: GaussianParameters) -> GaussianParameters:
+    def maximize(
+        self, statistics: Statistics, parameters: GaussianParameters
+    ) -> GaussianParameters:
         N = statistics.N + EMPTY
         covariances = self.shape.covariances(
             N, statistics.F, statistics.S, parameters.means, parameters.center
@@ -134,7 +136,9 @@ class Gaussian(Family[GaussianParameters]):
     ) -> Array:
         return np.vstack(
             [
-                self.shape.sample(mean, self.shape.component(parameters.covariances, k), int(n), rng)
+                self.shape.sample(
+                    mean, self.shape.component(parameters.covariances, k), int(n), rng
+                )
                 for k, (mean, n) in enumerate(zip(parameters.means, counts, strict=True))
             ]
         )

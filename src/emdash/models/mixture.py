@@ -151,9 +151,7 @@ class Mixture(Generic[Components]):
         components = self.family.maximize(statistics, parameters.components)
         return MixtureParameters(statistics.N / statistics.N.sum(), components)
 
-    def objective(
-        self, statistics: Statistics, parameters: MixtureParameters[Components]
-    ) -> float:
+    def objective(self, statistics: Statistics, parameters: MixtureParameters[Components]) -> float:
         """Return the mean log-likelihood per unit of weight of the bound parameters."""
         return float(statistics.log_likelihood / statistics.weight)
 
