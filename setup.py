@@ -1,0 +1,45 @@
+"""The compiled kernels and their switches; everything else is in pyproject.toml.
+
+EMDASH_NO_OPENMP=1  build without OpenMP        EMDASH_ABI3=1  one binary for Python 3.11 and later
+EMDASH_DEBUG=1      bounds checks, -O1 -g
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from Cython.Build import cythonize
+from extension_helpers import add_openmp_flags_if_available
+from setuptools import Extension, setup
+
+debug, abi3, no_openmp = (os.environ.get(f"EMDASH_{name}") == "1" for name in ("DEBUG", "ABI3", "NO_OPENMP"))
+if sys.platform == "win32":
+    flags = ["/Od", "/Zi"] if debug else ["/O2"]
+else:
+    flags = ["-O1", "-g"] if debug else ["-O3", "-g0"]
+    flags += ["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+extensions = [
+    Extension(
+        f"emdash._kernels.{path.stem}",
+        [path.as_posix()],
+        extra_compile_args=flags,
+        define_macros=[("Py_LIMITED_API", "0x030B0000")] if abi3 else [],
+        py_limited_api=abi3,
+        depends=[p.as_posix() for p in Path("src/emdash/_kernels/simd").glob("*.h")],
+    )
+    for path in sorted(Path("src/emdash/_kernels").glob("*.pyx"))
+]
+for extension in extensions:  # the two files that know OpenMP; chain.pyx will be the third
+    if extension.name.rpartition(".")[2] not in ("expect", "threads"):
+        continue
+    if not no_openmp and not add_openmp_flags_if_available(extension):
+        raise SystemExit(
+            "emdash: the C compiler cannot build OpenMP programs. Install it (Debian, Ubuntu: apt install gcc; "
+            "macOS: brew install libomp, or conda install llvm-openmp), or set EMDASH_NO_OPENMP=1 for one thread."
+        )
+checks = dict.fromkeys(("boundscheck", "wraparound", "initializedcheck"), debug)
+directives = {"language_level": 3, "cdivision": True, "freethreading_compatible": True, **checks}
+setup(
+    ext_modules=cythonize(extensions, compiler_directives=directives),
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if abi3 else {},
+)

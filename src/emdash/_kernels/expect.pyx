@@ -1,0 +1,297 @@
+"""The one parallel loop: log-densities, responsibilities and sums of independent rows, tile by tile.
+
+Never knows a density; a FamilyKernel supplies it.  This and threads.pyx are the only files that know OpenMP.
+
+Rows are cut into blocks; their number depends on (n, K, d) only.  Threads take blocks as they become free; each block has
+statistics of its own, which are added in block order: bitwise the same result for any number of threads.
+Everything is allocated before the region; inside it nothing can fail and no Python object is touched.
+Memory: per block the statistics (at most about 8 MB in all, or 16 blocks), per thread a tile, K numbers per row of it and the
+kernel's sums.  Nothing grows with n.
+Lost: one set of sums per thread (the result then depends on the race); static schedule (one slow core holds up all).
+"""
+
+from cython.parallel cimport parallel, prange, threadid
+from libc.string cimport memset
+
+from emdash._kernels.threads cimport team_size, team_started
+from emdash._kernels.tile cimport (
+    Aligned, FamilyKernel, Strided, Tile, TileBuffers, first_bad_row, load_tile, rounded, tile_buffers,
+    tile_buffers_size, tile_stride,
+)
+
+cdef extern from "simd/softmax.h":
+    struct emdash_softmax_table:
+        double (*normalise)(Py_ssize_t K, Py_ssize_t rows, Py_ssize_t stride, double *log_density,
+                            const double *weights, int unit_weights) noexcept nogil
+        void (*posterior)(Py_ssize_t K, Py_ssize_t rows, Py_ssize_t stride, double *log_density,
+                          double *log_likelihood, double *labels, int responsibilities) noexcept nogil
+    const emdash_softmax_table *emdash_softmax_tables[]
+
+cdef double LN_2 = 0.6931471805599453
+cdef Py_ssize_t MOST_BLOCKS = 64
+cdef Py_ssize_t FEWEST_BLOCKS = 16      # of a long enough array, however large the statistics
+cdef double BLOCKS_MEMORY = 8e6         # bytes for the statistics of all blocks
+cdef double THREAD_COST = 4e5           # multiply-adds that pay for one more thread: some 50 microseconds
+
+
+cdef struct Rows:
+    # the caller's rows, and how they are cut
+    const char *x
+    const char *weights
+    Py_ssize_t step, d_step, weight_step
+    bint is_float
+    Py_ssize_t n
+    Py_ssize_t block_rows   # whole tiles
+
+
+cdef struct Outputs:
+    # what `posterior` writes; NULL where not wanted; steps in bytes
+    char *labels
+    char *log_likelihood
+    char *responsibilities
+    char *log_densities
+    Py_ssize_t labels_step, log_likelihood_step
+    Py_ssize_t responsibilities_step, responsibilities_k_step
+    Py_ssize_t log_densities_step, log_densities_k_step
+
+
+cdef Rows _rows(FamilyKernel kernel, Strided x, Py_ssize_t block_rows):
+    cdef Rows rows
+    rows.x = x.data
+    rows.step = x.step
+    rows.d_step = x.d_step
+    rows.is_float = x.is_float
+    rows.n = x.n
+    rows.weights = NULL
+    rows.weight_step = 0
+    rows.block_rows = (block_rows + kernel.tile_rows - 1) // kernel.tile_rows * kernel.tile_rows
+    return rows
+
+
+cdef int _threads(FamilyKernel kernel, Py_ssize_t n, Py_ssize_t blocks, Py_ssize_t wanted) except -1:
+    """Threads that pay: not more than wanted, than blocks, nor than the work is worth."""
+    if wanted < 1:
+        raise ValueError(f"n_threads must be at least 1, not {wanted}")
+    cdef double worth = n * kernel.row_cost / THREAD_COST
+    cdef int threads = team_size(min(wanted, blocks, <Py_ssize_t>min(worth, 1e6)))
+    if threads > 1:
+        team_started()
+    return threads
+
+
+cdef Strided _check_rows(FamilyKernel kernel, X):
+    cdef Strided x = Strided(X, "X", 2, "float")
+    if x.d != kernel.n_features:
+        raise ValueError(f"X has {x.d} features, the kernel {kernel.n_features}")
+    return x
+
+
+def accumulate(FamilyKernel kernel not None, X, weights, out, Py_ssize_t n_threads):
+    """One EM pass: overwrite `out` with the sums over all rows of X.
+
+    IN X (n, d) float64 or float32, any strides; weights (n,) float64 or None; n_threads: upper bound.
+    OUT out (statistics_size,) float64, contiguous: log-likelihood, weight, then the kernel's own sums.
+    Returns the first row that holds NaN or infinity (then `out` means nothing), or -1.
+    """
+    cdef Strided x = _check_rows(kernel, X)
+    cdef Strided total = Strided(out, "out", 1, "float64", True)
+    cdef Py_ssize_t size = kernel.statistics_size
+    if total.n != size or (size > 1 and total.step != sizeof(double)) or <size_t>total.data % sizeof(double):
+        raise ValueError(f"out must be contiguous and aligned with {size} elements")
+    # a function of (n, K, d) only: never of the number of threads
+    cdef Py_ssize_t most = max(FEWEST_BLOCKS, min(MOST_BLOCKS, <Py_ssize_t>(BLOCKS_MEMORY / (8 * size))))
+    cdef Rows rows = _rows(kernel, x, max(kernel.block_rows, (x.n + most - 1) // most))
+    cdef Strided w
+    if weights is not None:
+        w = Strided(weights, "weights", 1, "float64")
+        if w.n != x.n:
+            raise ValueError(f"weights has {w.n} elements, X {x.n} rows")
+        rows.weights = w.data
+        rows.weight_step = w.step
+    cdef Py_ssize_t blocks = (x.n + rows.block_rows - 1) // rows.block_rows
+    cdef int threads = _threads(kernel, x.n, blocks, n_threads)
+    cdef Py_ssize_t block_size = rounded(size) + 8, thread_size = _pass_size(kernel)
+    cdef Aligned per_block = Aligned(blocks * block_size)
+    cdef Aligned per_thread = Aligned(threads * thread_size)
+    cdef double *statistics = per_block.data
+    cdef double *scratch = per_thread.data
+    cdef double *result = <double *>total.data
+    cdef Py_ssize_t block, i, bad = -1
+    with nogil:
+        if threads > 1:
+            with parallel(num_threads=threads):
+                for block in prange(blocks, schedule="dynamic", chunksize=1):
+                    _pass(kernel, &rows, block, statistics + block * block_size, scratch + threadid() * thread_size)
+        else:
+            for block in range(blocks):
+                _pass(kernel, &rows, block, statistics + block * block_size, scratch)
+        memset(result, 0, size * sizeof(double))
+        for block in range(blocks):
+            if bad < 0 and statistics[block * block_size + size] >= 0:
+                bad = <Py_ssize_t>statistics[block * block_size + size]
+            for i in range(size):
+                result[i] += statistics[block * block_size + i]
+    return bad
+
+
+cdef Py_ssize_t _pass_size(FamilyKernel kernel):
+    """Doubles of scratch of one thread of a pass."""
+    return (tile_buffers_size(kernel) + kernel.n_components * tile_stride(kernel) + rounded(kernel.sums_size)
+            + rounded(kernel.scratch_size))
+
+
+cdef void _pass(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, double *statistics,
+                double *memory) noexcept nogil:
+    """The EM pass over one block.  OUT statistics (statistics_size + 1): the sums, then the first bad row or -1."""
+    cdef Py_ssize_t K = kernel.n_components, first = block * rows.block_rows, n
+    cdef Py_ssize_t last = min(first + rows.block_rows, rows.n)
+    cdef TileBuffers buffers = tile_buffers(kernel, memory)
+    cdef double *density = memory + tile_buffers_size(kernel)
+    cdef double *sums = density + K * buffers.stride
+    cdef double *scratch = sums + rounded(kernel.sums_size)
+    cdef double log_likelihood = 0.0, weight = 0.0
+    cdef Tile tile
+    memset(statistics, 0, kernel.statistics_size * sizeof(double))
+    memset(sums, 0, kernel.sums_size * sizeof(double))
+    statistics[kernel.statistics_size] = -1.0
+    while first < last:
+        n = min(kernel.tile_rows, last - first)
+        if not _load(kernel, rows, first, n, &buffers, &tile):
+            statistics[kernel.statistics_size] = <double>(first + first_bad_row(
+                rows.x + first * rows.step, rows.step, rows.d_step, rows.is_float, n, kernel.n_features))
+            return
+        kernel.log_density(&tile, density, scratch)
+        log_likelihood += emdash_softmax_tables[kernel.isa].normalise(
+            K, tile.padded, tile.stride, density, tile.weights, tile.unit_weights)
+        tile.fresh = True
+        kernel.accumulate(&tile, density, sums, scratch)
+        weight += _sum(tile.weights, n)
+        first += n
+    statistics[0] = log_likelihood * LN_2
+    statistics[1] = weight
+    kernel.fold(sums, statistics + 2)
+
+
+cdef double _sum(const double *x, Py_ssize_t n) noexcept nogil:
+    cdef double total = 0.0
+    cdef Py_ssize_t i
+    for i in range(n):
+        total += x[i]
+    return total
+
+
+cdef bint _load(FamilyKernel kernel, const Rows *rows, Py_ssize_t first, Py_ssize_t n, TileBuffers *buffers,
+                Tile *tile) noexcept nogil:
+    return load_tile(kernel, rows.x + first * rows.step, rows.step, rows.d_step, rows.is_float,
+                     rows.weights + first * rows.weight_step if rows.weights != NULL else NULL, rows.weight_step,
+                     n, buffers, tile)
+
+
+def posterior(FamilyKernel kernel not None, X, Py_ssize_t n_threads, *, labels=None, log_likelihood=None,
+              responsibilities=None, log_densities=None):
+    """Write what is asked for, row by row.
+
+    IN X (n, d) float64 or float32, any strides; n_threads: upper bound.
+    OUT, where not None, any strides: labels (n,) intp, first largest component; log_likelihood (n,), log p(x);
+    responsibilities (n, K); log_densities (n, K), log weight + log density of the component.
+    Returns the first row that holds NaN or infinity (then the outputs mean nothing), or -1.
+    """
+    cdef Strided x = _check_rows(kernel, X)
+    cdef Outputs outputs
+    memset(&outputs, 0, sizeof(Outputs))
+    cdef Strided a = _output(labels, "labels", "intp", x.n, 0)
+    cdef Strided b = _output(log_likelihood, "log_likelihood", "float64", x.n, 0)
+    cdef Strided c = _output(responsibilities, "responsibilities", "float64", x.n, kernel.n_components)
+    cdef Strided e = _output(log_densities, "log_densities", "float64", x.n, kernel.n_components)
+    if a is not None:
+        outputs.labels, outputs.labels_step = a.data, a.step
+    if b is not None:
+        outputs.log_likelihood, outputs.log_likelihood_step = b.data, b.step
+    if c is not None:
+        outputs.responsibilities, outputs.responsibilities_step, outputs.responsibilities_k_step = c.data, c.step, c.d_step
+    if e is not None:
+        outputs.log_densities, outputs.log_densities_step, outputs.log_densities_k_step = e.data, e.step, e.d_step
+    cdef Rows rows = _rows(kernel, x, 960)
+    cdef Py_ssize_t blocks = (x.n + rows.block_rows - 1) // rows.block_rows
+    cdef int threads = _threads(kernel, x.n, blocks, n_threads)
+    cdef Py_ssize_t thread_size = (tile_buffers_size(kernel) + (kernel.n_components + 2) * tile_stride(kernel)
+                                   + rounded(kernel.scratch_size) + 8)
+    cdef Aligned per_thread = Aligned(threads * thread_size)
+    cdef double *scratch = per_thread.data
+    cdef Py_ssize_t block, bad = -1
+    with nogil:
+        # the last doubles of each thread's scratch hold the first bad row it met
+        for block in range(threads):
+            scratch[(block + 1) * thread_size - 1] = -1.0
+        if threads > 1:
+            with parallel(num_threads=threads):
+                for block in prange(blocks, schedule="dynamic", chunksize=1):
+                    _write(kernel, &rows, block, &outputs, scratch + threadid() * thread_size,
+                           scratch + (threadid() + 1) * thread_size - 1)
+        else:
+            for block in range(blocks):
+                _write(kernel, &rows, block, &outputs, scratch, scratch + thread_size - 1)
+        for block in range(threads):
+            if scratch[(block + 1) * thread_size - 1] >= 0:
+                if bad < 0 or scratch[(block + 1) * thread_size - 1] < bad:
+                    bad = <Py_ssize_t>scratch[(block + 1) * thread_size - 1]
+    return bad
+
+
+cdef Strided _output(array, str name, str kind, Py_ssize_t n, Py_ssize_t columns):
+    """IN columns: 0 for a vector."""
+    if array is None:
+        return None
+    cdef Strided view = Strided(array, name, 2 if columns else 1, kind, True)
+    if view.n != n or (columns and view.d != columns):
+        wanted = f"({n}, {columns})" if columns else f"({n},)"
+        raise ValueError(f"{name} must have shape {wanted}, not {array.shape}")
+    return view
+
+
+cdef void _write(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, const Outputs *out, double *memory,
+                 double *bad) noexcept nogil:
+    """The outputs of one block.  INOUT bad: the first bad row of this thread's blocks, or -1."""
+    cdef Py_ssize_t K = kernel.n_components, first = block * rows.block_rows, n, i, k
+    cdef Py_ssize_t last = min(first + rows.block_rows, rows.n)
+    cdef TileBuffers buffers = tile_buffers(kernel, memory)
+    cdef double *density = memory + tile_buffers_size(kernel)
+    cdef double *log_likelihood = density + K * buffers.stride
+    cdef double *labels = log_likelihood + buffers.stride
+    cdef double *scratch = labels + buffers.stride
+    cdef Tile tile
+    while first < last:
+        n = min(kernel.tile_rows, last - first)
+        if not _load(kernel, rows, first, n, &buffers, &tile):
+            i = first + first_bad_row(rows.x + first * rows.step, rows.step, rows.d_step, rows.is_float, n,
+                                      kernel.n_features)
+            if bad[0] < 0 or i < bad[0]:
+                bad[0] = <double>i
+            return
+        kernel.log_density(&tile, density, scratch)
+        if out.log_densities != NULL:
+            _spread(K, n, density, tile.stride, LN_2, out.log_densities + first * out.log_densities_step,
+                    out.log_densities_step, out.log_densities_k_step)
+        if out.log_likelihood != NULL or out.labels != NULL or out.responsibilities != NULL:
+            emdash_softmax_tables[kernel.isa].posterior(
+                K, tile.padded, tile.stride, density, log_likelihood if out.log_likelihood != NULL else NULL,
+                labels if out.labels != NULL else NULL, out.responsibilities != NULL)
+        if out.responsibilities != NULL:
+            _spread(K, n, density, tile.stride, 1.0, out.responsibilities + first * out.responsibilities_step,
+                    out.responsibilities_step, out.responsibilities_k_step)
+        if out.log_likelihood != NULL:
+            _spread(1, n, log_likelihood, 0, 1.0, out.log_likelihood + first * out.log_likelihood_step,
+                    out.log_likelihood_step, 0)
+        if out.labels != NULL:
+            for i in range(n):
+                (<Py_ssize_t *>(out.labels + (first + i) * out.labels_step))[0] = <Py_ssize_t>labels[i]
+        first += n
+
+
+cdef void _spread(Py_ssize_t K, Py_ssize_t n, const double *tile, Py_ssize_t stride, double scale, char *out,
+                  Py_ssize_t step, Py_ssize_t k_step) noexcept nogil:
+    """IN tile (K, stride).  OUT out (n, K) = tile' scale."""
+    cdef Py_ssize_t i, k
+    for i in range(n):
+        for k in range(K):
+            (<double *>(out + i * step + k * k_step))[0] = tile[k * stride + i] * scale

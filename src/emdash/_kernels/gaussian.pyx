@@ -1,0 +1,265 @@
+"""Gaussian densities with full, tied, diagonal and spherical covariance: the E- and M-step of a tile.
+
+Never knows a mixture (weights arrive inside the offsets), a thread or a caller's array.
+The E-step is `log_density`, the M-step's sums are `accumulate`; what they call is written in simd/gaussian.h.
+Multiply-adds per row, P = d(d+1)/2: full 2 K (P + d); tied 2 P + 2 K d; diagonal 4 K d; spherical 2 K d + K.
+All quadratic forms and offsets are in bits (base 2), so that the softmax needs no multiplication.
+
+Chosen: sums about the means the pass was given (no cancellation far from the origin).  Tied whitens a row once and then
+takes spherical distances (40x scikit-learn, which multiplies by the factor K times).  Spherical reuses the distances of its
+own E-step for S (`fresh`).
+"""
+
+import numpy
+
+from emdash._kernels.threads cimport current_isa
+from emdash._kernels.tile cimport Aligned, FamilyKernel, Strided, Tile, rounded, tile_stride
+
+cdef extern from "simd/gaussian.h":
+    struct emdash_gaussian_table:
+        Py_ssize_t (*factor_size)(Py_ssize_t d) noexcept nogil
+        void (*pack_factor)(Py_ssize_t d, const double *upper, double scale, double *packed) noexcept nogil
+        Py_ssize_t (*whiten_scratch)(Py_ssize_t d) noexcept nogil
+        void (*quadratic_form)(Py_ssize_t d, const double *x, Py_ssize_t stride, Py_ssize_t rows, const double *mean,
+                               const double *factor, double offset, double *log_density,
+                               double *scratch) noexcept nogil
+        void (*whiten)(Py_ssize_t d, const double *x, Py_ssize_t stride, Py_ssize_t rows, const double *mean,
+                       const double *factor, double *z, double *scratch) noexcept nogil
+        Py_ssize_t (*scatter_size)(Py_ssize_t d) noexcept nogil
+        Py_ssize_t (*scatter_scratch)(Py_ssize_t d) noexcept nogil
+        void (*scatter)(Py_ssize_t d, const double *x, Py_ssize_t stride, const double *rows_x, Py_ssize_t row_stride,
+                        Py_ssize_t rows, const double *resp, const double *weights, const double *mean, double *sums,
+                        double *scratch) noexcept nogil
+        void (*scatter_fold)(Py_ssize_t d, const double *sums, double *N, double *F, double *S) noexcept nogil
+        void (*pack_distance)(Py_ssize_t K, Py_ssize_t d, const double *means, const double *inverse,
+                              double *packed) noexcept nogil
+        void (*distance)(int scaled, Py_ssize_t K, Py_ssize_t d, const double *x, Py_ssize_t stride, Py_ssize_t rows,
+                         const double *packed, const double *offset, const double *scale, double *log_density,
+                         double *distance) noexcept nogil
+        Py_ssize_t (*moments_size)(int squares, Py_ssize_t K, Py_ssize_t d) noexcept nogil
+        void (*moments)(int squares, Py_ssize_t K, Py_ssize_t d, const double *x, Py_ssize_t stride,
+                        const double *rows_x, Py_ssize_t row_stride, Py_ssize_t rows, Py_ssize_t padded,
+                        const double *resp, const double *means, double *sums) noexcept nogil
+        void (*moments_fold)(int squares, Py_ssize_t K, Py_ssize_t d, const double *sums, double *N, double *F,
+                             double *S) noexcept nogil
+        void (*weighted_sum)(Py_ssize_t K, Py_ssize_t rows, Py_ssize_t stride, const double *resp, const double *f,
+                             double *sums) noexcept nogil
+        void (*weighted_sum_fold)(Py_ssize_t K, const double *sums, double *S) noexcept nogil
+    const emdash_gaussian_table *emdash_gaussian_tables[]
+
+cdef double LOG2_E = 1.4426950408889634
+cdef double BITS_ROOT = 0.8493218002880191  # sqrt(log2(e) / 2): |y BITS_ROOT|^2 is |y|^2 / 2 in bits
+
+
+cdef class GaussianKernel(FamilyKernel):
+    """What the four covariances share: parameters copied, means padded, offsets in bits."""
+    cdef const emdash_gaussian_table *table
+    cdef tuple arrays           # the constructor's arguments, float64, C-ordered, own copies
+    cdef Aligned means          # (K, rounded(d)), zeros behind d
+    cdef Aligned offsets        # (K,) bits
+    cdef Py_ssize_t full        # rounded(d)
+
+    cdef _bind(self, arrays, str shapes):
+        """IN arrays: log_offsets, means, ...; shapes: one word of K and d per array, e.g. "K Kd Kdd"."""
+        self.isa = current_isa()
+        self.table = emdash_gaussian_tables[self.isa]
+        copies = tuple([numpy.array(a, dtype=numpy.float64, order="C") for a in arrays])
+        if copies[1].ndim != 2 or 0 in copies[1].shape:
+            raise ValueError(f"means must have shape (K, d) with K, d >= 1, not {copies[1].shape}")
+        self.n_components, self.n_features = copies[1].shape
+        sizes = {"K": self.n_components, "d": self.n_features}
+        for number, (array, letters) in enumerate(zip(copies, shapes.split())):
+            wanted = tuple([sizes[letter] for letter in letters])
+            if array.shape != wanted:
+                raise ValueError(f"argument {number} must have shape {wanted}, not {array.shape}")
+        self.arrays = copies
+        cdef Py_ssize_t K = self.n_components, d = self.n_features, k, j
+        cdef const double *means = _data(copies[1])
+        cdef const double *offsets = _data(copies[0])
+        self.full = rounded(d)
+        self.means = Aligned(K * self.full)
+        self.offsets = Aligned(K)
+        for k in range(K):
+            self.offsets.data[k] = offsets[k] * LOG2_E
+            for j in range(self.full):
+                self.means.data[k * self.full + j] = means[k * d + j] if j < d else 0.0
+        # Few, long tiles where a row takes little room; the tile and its responsibilities should stay in the L1/L2 cache.
+        self.tile_rows = 480 if d + K <= 8 else 240 if d + K <= 16 or 16 < d <= 128 else 120
+        self.block_rows = 4080
+        self.needs_rows = d > 16
+
+    def __reduce__(self):
+        return type(self), self.arrays
+
+
+cdef const double *_data(array) except NULL:
+    """First element of a C-ordered float64 array; the caller keeps the array alive."""
+    cdef Strided view = Strided(array, "array", array.ndim, "float64") if array.ndim <= 2 else Strided(
+        array.reshape(-1), "array", 1, "float64")
+    return <const double *>view.data
+
+
+cdef class FullKernel(GaussianKernel):
+    """(log_offsets (K,), means (K, d), precisions_cholesky (K, d, d) upper triangular)"""
+    cdef Aligned factors        # (K, factor_size)
+    cdef Py_ssize_t factor_size, scatter_size
+
+    def __init__(self, log_offsets, means, precisions_cholesky):
+        self._bind((log_offsets, means, precisions_cholesky), "K Kd Kdd")
+        cdef Py_ssize_t K = self.n_components, d = self.n_features, k
+        cdef const double *upper = _data(self.arrays[2])
+        self.factor_size = self.table.factor_size(d)
+        self.factors = Aligned(K * self.factor_size)
+        for k in range(K):
+            self.table.pack_factor(d, upper + k * d * d, BITS_ROOT, self.factors.data + k * self.factor_size)
+        self.scatter_size = self.table.scatter_size(d)
+        self.sums_size = K * self.scatter_size
+        self.scratch_size = max(self.table.whiten_scratch(d), self.table.scatter_scratch(d))
+        self.statistics_size = 2 + K * (1 + d + d * (d + 1) // 2)
+        self.row_cost = K * (20.0 + d * (d + 3))
+        if d > 16:
+            self.block_rows = 1200
+
+    cdef void log_density(self, const Tile *tile, double *log_density, double *scratch) noexcept nogil:
+        cdef Py_ssize_t k
+        for k in range(self.n_components):
+            self.table.quadratic_form(
+                self.n_features, tile.columns, tile.stride, tile.padded, self.means.data + k * self.full,
+                self.factors.data + k * self.factor_size, self.offsets.data[k], log_density + k * tile.stride, scratch)
+
+    cdef void accumulate(self, const Tile *tile, const double *responsibilities, double *sums,
+                         double *scratch) noexcept nogil:
+        cdef Py_ssize_t k
+        for k in range(self.n_components):
+            self.table.scatter(
+                self.n_features, tile.columns, tile.stride, tile.rows, tile.row_stride, tile.padded,
+                responsibilities + k * tile.stride, tile.weights, self.means.data + k * self.full,
+                sums + k * self.scatter_size, scratch)
+
+    cdef void fold(self, const double *sums, double *statistics) noexcept nogil:
+        cdef Py_ssize_t K = self.n_components, d = self.n_features, k
+        cdef double *F = statistics + K
+        cdef double *S = F + K * d
+        for k in range(K):
+            self.table.scatter_fold(
+                d, sums + k * self.scatter_size, statistics + k, F + k * d, S + k * (d * (d + 1) // 2))
+
+
+cdef class TiedKernel(GaussianKernel):
+    """(log_offsets (K,), means (K, d), precisions_cholesky (d, d) upper triangular, center (d,))"""
+    cdef Aligned factor         # (factor_size,)
+    cdef Aligned center         # (rounded(d),)
+    cdef Aligned packed         # whitened means, as distance.h wants them
+    cdef Aligned ones           # (K,)
+    cdef Py_ssize_t moments_size
+
+    def __init__(self, log_offsets, means, precisions_cholesky, center):
+        self._bind((log_offsets, means, precisions_cholesky, center), "K Kd dd d")
+        cdef Py_ssize_t K = self.n_components, d = self.n_features, i
+        log_offsets, means, upper, center = self.arrays
+        whitened = numpy.ascontiguousarray(((means - center)[:, :, None] * upper).sum(axis=1) * BITS_ROOT)
+        self.factor = Aligned(self.table.factor_size(d))
+        self.table.pack_factor(d, _data(upper), BITS_ROOT, self.factor.data)
+        self.packed = Aligned(K * d)
+        self.table.pack_distance(K, d, _data(whitened), NULL, self.packed.data)
+        self.center = Aligned(self.full)
+        for i in range(self.full):
+            self.center.data[i] = _data(center)[i] if i < d else 0.0
+        self.ones = Aligned(K)
+        for i in range(K):
+            self.ones.data[i] = 1.0
+        self.moments_size = self.table.moments_size(False, K, d)
+        self.sums_size = self.moments_size + self.table.scatter_size(d)
+        self.scratch_size = d * tile_stride(self) + max(self.table.whiten_scratch(d), self.table.scatter_scratch(d))
+        self.statistics_size = 2 + K * (1 + d) + d * (d + 1) // 2
+        self.row_cost = d * (d + 1) + K * (20.0 + 2 * d)
+
+    cdef void log_density(self, const Tile *tile, double *log_density, double *scratch) noexcept nogil:
+        self.table.whiten(self.n_features, tile.columns, tile.stride, tile.padded, self.center.data, self.factor.data,
+                          scratch, scratch + self.n_features * tile.stride)
+        self.table.distance(False, self.n_components, self.n_features, scratch, tile.stride, tile.padded,
+                            self.packed.data, self.offsets.data, self.ones.data, log_density, NULL)
+
+    cdef void accumulate(self, const Tile *tile, const double *responsibilities, double *sums,
+                         double *scratch) noexcept nogil:
+        self.table.moments(False, self.n_components, self.n_features, tile.columns, tile.stride, tile.rows,
+                           tile.row_stride, tile.n, tile.padded, responsibilities, self.means.data, sums)
+        self.table.scatter(self.n_features, tile.columns, tile.stride, tile.rows, tile.row_stride, tile.padded,
+                           tile.weights, tile.weights, self.center.data, sums + self.moments_size,
+                           scratch + self.n_features * tile.stride)
+
+    cdef void fold(self, const double *sums, double *statistics) noexcept nogil:
+        cdef Py_ssize_t K = self.n_components, d = self.n_features
+        self.table.moments_fold(False, K, d, sums, statistics, statistics + K, NULL)
+        self.table.scatter_fold(d, sums + self.moments_size, NULL, NULL, statistics + K + K * d)
+
+
+cdef class DiagonalKernel(GaussianKernel):
+    """(log_offsets (K,), means (K, d), precisions_cholesky (K, d): 1 / standard deviation)"""
+    cdef Aligned packed         # means and inverse variances, as distance.h wants them
+    cdef Aligned ones           # (K,)
+
+    def __init__(self, log_offsets, means, precisions_cholesky):
+        self._bind((log_offsets, means, precisions_cholesky), "K Kd Kd")
+        cdef Py_ssize_t K = self.n_components, d = self.n_features, k
+        inverse = (self.arrays[2] * BITS_ROOT) ** 2
+        self.packed = Aligned(2 * K * d)
+        self.table.pack_distance(K, d, _data(self.arrays[1]), _data(inverse), self.packed.data)
+        self.ones = Aligned(K)
+        for k in range(K):
+            self.ones.data[k] = 1.0
+        self.sums_size = self.table.moments_size(True, K, d)
+        self.statistics_size = 2 + K * (1 + 2 * d)
+        self.row_cost = K * (20.0 + 4 * d)
+
+    cdef void log_density(self, const Tile *tile, double *log_density, double *scratch) noexcept nogil:
+        self.table.distance(True, self.n_components, self.n_features, tile.columns, tile.stride, tile.padded,
+                            self.packed.data, self.offsets.data, self.ones.data, log_density, NULL)
+
+    cdef void accumulate(self, const Tile *tile, const double *responsibilities, double *sums,
+                         double *scratch) noexcept nogil:
+        self.table.moments(True, self.n_components, self.n_features, tile.columns, tile.stride, tile.rows,
+                           tile.row_stride, tile.n, tile.padded, responsibilities, self.means.data, sums)
+
+    cdef void fold(self, const double *sums, double *statistics) noexcept nogil:
+        cdef Py_ssize_t K = self.n_components, d = self.n_features
+        self.table.moments_fold(True, K, d, sums, statistics, statistics + K, statistics + K + K * d)
+
+
+cdef class SphericalKernel(GaussianKernel):
+    """(log_offsets (K,), means (K, d), precisions_cholesky (K,): 1 / standard deviation)"""
+    cdef Aligned packed         # means, as distance.h wants them
+    cdef Aligned scales         # (K,) squared precisions_cholesky, in bits
+    cdef Py_ssize_t moments_size
+
+    def __init__(self, log_offsets, means, precisions_cholesky):
+        self._bind((log_offsets, means, precisions_cholesky), "K Kd K")
+        cdef Py_ssize_t K = self.n_components, d = self.n_features, k
+        self.packed = Aligned(K * d)
+        self.table.pack_distance(K, d, _data(self.arrays[1]), NULL, self.packed.data)
+        self.scales = Aligned(K)
+        for k in range(K):
+            self.scales.data[k] = (_data(self.arrays[2])[k] * BITS_ROOT) ** 2
+        self.moments_size = self.table.moments_size(False, K, d)
+        self.sums_size = self.moments_size + rounded(8 * K)
+        self.scratch_size = K * tile_stride(self) * 2  # distances; log-densities that nobody reads
+        self.statistics_size = 2 + K * (2 + d)
+        self.row_cost = K * (20.0 + 2 * d)
+
+    cdef void log_density(self, const Tile *tile, double *log_density, double *scratch) noexcept nogil:
+        self.table.distance(False, self.n_components, self.n_features, tile.columns, tile.stride, tile.padded,
+                            self.packed.data, self.offsets.data, self.scales.data, log_density, scratch)
+
+    cdef void accumulate(self, const Tile *tile, const double *responsibilities, double *sums,
+                         double *scratch) noexcept nogil:
+        if not tile.fresh:
+            self.log_density(tile, scratch + self.n_components * tile.stride, scratch)
+        self.table.moments(False, self.n_components, self.n_features, tile.columns, tile.stride, tile.rows,
+                           tile.row_stride, tile.n, tile.padded, responsibilities, self.means.data, sums)
+        self.table.weighted_sum(self.n_components, tile.padded, tile.stride, responsibilities, scratch,
+                                sums + self.moments_size)
+
+    cdef void fold(self, const double *sums, double *statistics) noexcept nogil:
+        cdef Py_ssize_t K = self.n_components, d = self.n_features
+        self.table.moments_fold(False, K, d, sums, statistics, statistics + K, NULL)
+        self.table.weighted_sum_fold(K, sums + self.moments_size, statistics + K + K * d)

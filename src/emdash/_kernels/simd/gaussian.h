@@ -1,0 +1,54 @@
+/* The bodies the Gaussian kernels are made of, as one table of functions per instruction set.
+ *
+ * What each does, its arguments and its cost: whiten.h (quadratic forms of full covariance), distance.h (squared distances
+ * of diagonal, spherical and whitened tied covariance), scatter.h (full S), moments.h (F and diagonal S).
+ */
+#ifndef EMDASH_VL
+
+#include <math.h>
+
+#include "isa.h"
+struct emdash_gaussian_table {
+    ptrdiff_t (*factor_size)(ptrdiff_t d);
+    void (*pack_factor)(ptrdiff_t d, const double *upper, double scale, double *packed);
+    ptrdiff_t (*whiten_scratch)(ptrdiff_t d);
+    void (*quadratic_form)(ptrdiff_t d, const double *x, ptrdiff_t stride, ptrdiff_t rows, const double *mean,
+                           const double *factor, double offset, double *log_density, double *scratch);
+    void (*whiten)(ptrdiff_t d, const double *x, ptrdiff_t stride, ptrdiff_t rows, const double *mean,
+                   const double *factor, double *z, double *scratch);
+    ptrdiff_t (*scatter_size)(ptrdiff_t d);
+    ptrdiff_t (*scatter_scratch)(ptrdiff_t d);
+    void (*scatter)(ptrdiff_t d, const double *x, ptrdiff_t stride, const double *rows_x, ptrdiff_t row_stride,
+                    ptrdiff_t rows, const double *resp, const double *weights, const double *mean, double *sums,
+                    double *scratch);
+    void (*scatter_fold)(ptrdiff_t d, const double *sums, double *N, double *F, double *S);
+    void (*pack_distance)(ptrdiff_t K, ptrdiff_t d, const double *means, const double *inverse, double *packed);
+    void (*distance)(int scaled, ptrdiff_t K, ptrdiff_t d, const double *x, ptrdiff_t stride, ptrdiff_t rows,
+                     const double *packed, const double *offset, const double *scale, double *log_density,
+                     double *distance);
+    ptrdiff_t (*moments_size)(int squares, ptrdiff_t K, ptrdiff_t d);
+    void (*moments)(int squares, ptrdiff_t K, ptrdiff_t d, const double *x, ptrdiff_t stride, const double *rows_x,
+                    ptrdiff_t row_stride, ptrdiff_t rows, ptrdiff_t padded, const double *resp, const double *means,
+                    double *sums);
+    void (*moments_fold)(int squares, ptrdiff_t K, ptrdiff_t d, const double *sums, double *N, double *F, double *S);
+    void (*weighted_sum)(ptrdiff_t K, ptrdiff_t rows, ptrdiff_t stride, const double *resp, const double *f, double *sums);
+    void (*weighted_sum_fold)(ptrdiff_t K, const double *sums, double *S);
+};
+#define EMDASH_BODY "gaussian.h"
+#include "each_isa.h"
+static const struct emdash_gaussian_table *const emdash_gaussian_tables[EMDASH_ISA_COUNT] = EMDASH_TABLES(gaussian_table);
+
+#else
+#include "vector.h"
+#include "whiten.h"
+#include "distance.h"
+#include "scatter.h"
+#include "moments.h"
+
+static const struct emdash_gaussian_table EMDASH_NAME(gaussian_table) = {
+    EMDASH_NAME(factor_size),     EMDASH_NAME(pack_factor),   EMDASH_NAME(whiten_scratch), EMDASH_NAME(quadratic_form),
+    EMDASH_NAME(whiten),          EMDASH_NAME(scatter_size),  EMDASH_NAME(scatter_scratch), EMDASH_NAME(scatter),
+    EMDASH_NAME(scatter_fold),    EMDASH_NAME(pack_distance), EMDASH_NAME(distance),       EMDASH_NAME(moments_size),
+    EMDASH_NAME(moments),         EMDASH_NAME(moments_fold),  EMDASH_NAME(weighted_sum),   EMDASH_NAME(weighted_sum_fold),
+};
+#endif

@@ -1,0 +1,190 @@
+/* Sums r, r (x - mu) and, for diagonal covariance, r (x - mu)^2 of all components.
+ *
+ * One multiply-add per (row, component, feature), two with squares.  Two forms, by d:
+ * d <= 16, "lanes": rows along the vectors, VL partial sums per entry, added once per block of rows.
+ * d > 16, "features": features along the vectors, r broadcast, no lanes: lanes of (K, d) = (256, 64) would be 2 MiB, and
+ *   clearing and folding them made the pass 2.3x slower.  Costs the padding of d to a multiple of VL.
+ * Register blocks are chosen so that the sums, 18-20 vectors (8-9 with 16 registers), stay in registers over the tile.
+ */
+#ifndef EMDASH_MOMENTS_NAMES
+#define EMDASH_MOMENTS_NAMES
+#define EMDASH_WIDE (EMDASH_REGISTERS == 32)
+/* components and features (vectors of features) per register block */
+#define EMDASH_LANES_K(squares) (EMDASH_WIDE ? 5 : 2)
+#define EMDASH_LANES_J(squares) ((squares) ? 2 : 4)
+#define EMDASH_FEATURES_K(squares) (EMDASH_WIDE ? ((squares) ? 3 : 6) : ((squares) ? 2 : 3))
+#define EMDASH_FEATURES_J(squares) (EMDASH_WIDE ? 3 : ((squares) ? 2 : 3))
+#endif
+
+/* number of doubles the sums take: N with VL lanes, then per component F and S */
+static ptrdiff_t EMDASH_NAME(moments_size)(int squares, ptrdiff_t K, ptrdiff_t d) {
+    const ptrdiff_t row = d <= 16 ? d * EMDASH_VL : (d + 7) / 8 * 8;
+    return (K * EMDASH_VL + K * row * (squares ? 2 : 1) + 7) / 8 * 8;
+}
+
+/* b components x c features, rows along the vectors.  OUT F, S (b, d, VL) += */
+EMDASH_INLINE void EMDASH_NAME(moments_lanes_block)(const int b, const int c, const int squares, ptrdiff_t d,
+                                                    const double *x, ptrdiff_t stride, ptrdiff_t rows, const double *resp,
+                                                    const double *mean, ptrdiff_t mean_stride, double *EMDASH_RESTRICT F,
+                                                    double *EMDASH_RESTRICT S) {
+    vec first[5][4], second[5][4];
+    EMDASH_UNROLL
+    for (int k = 0; k < b; k++)
+        EMDASH_UNROLL
+        for (int j = 0; j < c; j++) first[k][j] = second[k][j] = v_splat(0.0);
+    for (ptrdiff_t row = 0; row < rows; row += EMDASH_VL)
+        EMDASH_UNROLL
+        for (int j = 0; j < c; j++) {
+            const vec xj = v_load(x + j * stride + row);
+            EMDASH_UNROLL
+            for (int k = 0; k < b; k++) {
+                const vec r = v_load(resp + k * stride + row), dx = xj - mean[k * mean_stride + j];
+                if (squares) {
+                    const vec rdx = r * dx;
+                    first[k][j] += rdx;
+                    second[k][j] += rdx * dx;
+                } else {
+                    first[k][j] += r * dx;
+                }
+            }
+        }
+    EMDASH_UNROLL
+    for (int k = 0; k < b; k++)
+        EMDASH_UNROLL
+        for (int j = 0; j < c; j++) {
+            EMDASH_NAME(add_to)(F + (k * d + j) * EMDASH_VL, first[k][j]);
+            if (squares) EMDASH_NAME(add_to)(S + (k * d + j) * EMDASH_VL, second[k][j]);
+        }
+}
+
+/* b components x c vectors of features, rows one by one.  OUT F, S (b, full) += */
+EMDASH_INLINE void EMDASH_NAME(moments_features_block)(const int b, const int c, const int squares, ptrdiff_t full,
+                                                       const double *x, ptrdiff_t row_stride, ptrdiff_t rows,
+                                                       const double *resp, ptrdiff_t stride, const double *mean,
+                                                       double *EMDASH_RESTRICT F, double *EMDASH_RESTRICT S) {
+    vec first[6][3], second[6][3];
+    EMDASH_UNROLL
+    for (int k = 0; k < b; k++)
+        EMDASH_UNROLL
+        for (int j = 0; j < c; j++) first[k][j] = second[k][j] = v_splat(0.0);
+    for (ptrdiff_t row = 0; row < rows; row++, x += row_stride)
+        EMDASH_UNROLL
+        for (int j = 0; j < c; j++) {
+            const vec xj = v_load(x + j * EMDASH_VL);
+            EMDASH_UNROLL
+            for (int k = 0; k < b; k++) {
+                const vec dx = xj - v_load(mean + k * full + j * EMDASH_VL);
+                const vec rdx = dx * resp[k * stride + row];
+                first[k][j] += rdx;
+                if (squares) second[k][j] += rdx * dx;
+            }
+        }
+    EMDASH_UNROLL
+    for (int k = 0; k < b; k++)
+        EMDASH_UNROLL
+        for (int j = 0; j < c; j++) {
+            EMDASH_NAME(add_to)(F + k * full + j * EMDASH_VL, first[k][j]);
+            if (squares) EMDASH_NAME(add_to)(S + k * full + j * EMDASH_VL, second[k][j]);
+        }
+}
+
+/* The two drivers: blocks of components by blocks of features; the remainders are instances of their own. */
+#define EMDASH_BLOCK(B, C) case (B) * 8 + (C): EMDASH_BLOCK_CALL(B, C); break;
+#define EMDASH_ROW_OF_BLOCKS(B) EMDASH_BLOCK(B, 1) EMDASH_BLOCK(B, 2) EMDASH_BLOCK(B, 3) EMDASH_BLOCK(B, 4)
+
+EMDASH_INLINE void EMDASH_NAME(moments_lanes)(const int squares, ptrdiff_t K, ptrdiff_t d, const double *x,
+                                              ptrdiff_t stride, ptrdiff_t rows, const double *resp, const double *means,
+                                              ptrdiff_t full, double *F, double *S) {
+    const ptrdiff_t most_k = EMDASH_LANES_K(squares), most_j = EMDASH_LANES_J(squares);
+    for (ptrdiff_t k = 0, b; k < K; k += b) {
+        b = K - k < most_k ? K - k : most_k;
+        for (ptrdiff_t j = 0, c; j < d; j += c) {
+            c = d - j < most_j ? d - j : most_j;
+#define EMDASH_BLOCK_CALL(B, C) \
+    if (!squares || C <= 2) \
+    EMDASH_NAME(moments_lanes_block)(B, C, squares, d, x + j * stride, stride, rows, resp + k * stride, \
+                                     means + k * full + j, full, F + (k * d + j) * EMDASH_VL, S + (k * d + j) * EMDASH_VL)
+            switch (b * 8 + c) {
+                EMDASH_ROW_OF_BLOCKS(1) EMDASH_ROW_OF_BLOCKS(2)
+#if EMDASH_REGISTERS == 32
+                EMDASH_ROW_OF_BLOCKS(3) EMDASH_ROW_OF_BLOCKS(4) EMDASH_ROW_OF_BLOCKS(5)
+#endif
+            }
+#undef EMDASH_BLOCK_CALL
+        }
+    }
+}
+
+EMDASH_INLINE void EMDASH_NAME(moments_features)(const int squares, ptrdiff_t K, ptrdiff_t full, const double *rows_x,
+                                                 ptrdiff_t row_stride, ptrdiff_t rows, const double *resp,
+                                                 ptrdiff_t stride, const double *means, double *F, double *S) {
+    const ptrdiff_t most_k = EMDASH_FEATURES_K(squares), most_j = EMDASH_FEATURES_J(squares);
+    for (ptrdiff_t k = 0, b; k < K; k += b) {
+        b = K - k < most_k ? K - k : most_k;
+        for (ptrdiff_t j = 0, c; j < full / EMDASH_VL; j += c) {
+            c = full / EMDASH_VL - j < most_j ? full / EMDASH_VL - j : most_j;
+#define EMDASH_BLOCK_CALL(B, C) \
+    if (C <= EMDASH_FEATURES_J(squares) && B <= EMDASH_FEATURES_K(squares)) \
+    EMDASH_NAME(moments_features_block)(B, C, squares, full, rows_x + j * EMDASH_VL, row_stride, rows, resp + k * stride, \
+                                        stride, means + k * full + j * EMDASH_VL, F + k * full + j * EMDASH_VL, \
+                                        S + k * full + j * EMDASH_VL)
+            switch (b * 8 + c) {
+                EMDASH_ROW_OF_BLOCKS(1) EMDASH_ROW_OF_BLOCKS(2) EMDASH_ROW_OF_BLOCKS(3)
+#if EMDASH_REGISTERS == 32
+                EMDASH_ROW_OF_BLOCKS(4) EMDASH_ROW_OF_BLOCKS(5) EMDASH_ROW_OF_BLOCKS(6)
+#endif
+            }
+#undef EMDASH_BLOCK_CALL
+        }
+    }
+}
+#undef EMDASH_BLOCK
+#undef EMDASH_ROW_OF_BLOCKS
+
+/* OUT sums (K, VL) += f * r over the rows; f (K, stride) or NULL for 1 */
+EMDASH_FUNCTION void EMDASH_NAME(weighted_sum)(ptrdiff_t K, ptrdiff_t rows, ptrdiff_t stride, const double *resp,
+                                               const double *f, double *sums) {
+    for (ptrdiff_t k = 0; k < K; k++, resp += stride) {
+        vec sum = v_splat(0.0);
+        if (f) {
+            for (ptrdiff_t i = 0; i < rows; i += EMDASH_VL) sum += v_load(resp + i) * v_load(f + k * stride + i);
+        } else {
+            for (ptrdiff_t i = 0; i < rows; i += EMDASH_VL) sum += v_load(resp + i);
+        }
+        EMDASH_NAME(add_to)(sums + k * EMDASH_VL, sum);
+    }
+}
+
+/* IN x (d, stride), rows_x (rows, row_stride) (d > 16, else NULL), rows padded, resp (K, stride), means (K, padded(d)).
+ * OUT sums (moments_size) +=. */
+EMDASH_FUNCTION void EMDASH_NAME(moments)(int squares, ptrdiff_t K, ptrdiff_t d, const double *x, ptrdiff_t stride,
+                                          const double *rows_x, ptrdiff_t row_stride, ptrdiff_t rows, ptrdiff_t padded,
+                                          const double *resp, const double *means, double *sums) {
+    const ptrdiff_t full = (d + 7) / 8 * 8;
+    double *const F = sums + K * EMDASH_VL, *const S = F + K * (d <= 16 ? d * EMDASH_VL : full);
+    EMDASH_NAME(weighted_sum)(K, padded, stride, resp, NULL, sums);
+    if (d <= 16 && squares)
+        EMDASH_NAME(moments_lanes)(1, K, d, x, stride, padded, resp, means, full, F, S);
+    else if (d <= 16)
+        EMDASH_NAME(moments_lanes)(0, K, d, x, stride, padded, resp, means, full, F, S);
+    else if (squares)
+        EMDASH_NAME(moments_features)(1, K, full, rows_x, row_stride, rows, resp, stride, means, F, S);
+    else
+        EMDASH_NAME(moments_features)(0, K, full, rows_x, row_stride, rows, resp, stride, means, F, S);
+}
+
+/* IN sums.  OUT += N (K), F (K, d), S (K, d) or NULL. */
+EMDASH_FUNCTION void EMDASH_NAME(moments_fold)(int squares, ptrdiff_t K, ptrdiff_t d, const double *sums, double *N,
+                                               double *F, double *S) {
+    const ptrdiff_t full = (d + 7) / 8 * 8, width = d <= 16 ? EMDASH_VL : 1;
+    for (ptrdiff_t k = 0; k < K; k++, sums += EMDASH_VL) N[k] += v_sum(v_load(sums));
+    for (int order = 0; order < (squares ? 2 : 1); order++, F = S)
+        for (ptrdiff_t k = 0; k < K; k++, sums += d > 16 ? full - d : 0)
+            for (ptrdiff_t j = 0; j < d; j++, sums += width)
+                F[k * d + j] += d <= 16 ? v_sum(v_load(sums)) : *sums;
+}
+
+/* IN sums (K, VL).  OUT S (K) += */
+EMDASH_FUNCTION void EMDASH_NAME(weighted_sum_fold)(ptrdiff_t K, const double *sums, double *S) {
+    for (ptrdiff_t k = 0; k < K; k++) S[k] += v_sum(v_load(sums + k * EMDASH_VL));
+}

@@ -1,0 +1,93 @@
+"""How many threads may run, whether OpenMP is compiled in, and which instruction set is used.
+
+Never knows what is computed.  Nothing here reads OMP_* variables: the number of threads is always an argument.
+
+After a fork, the child of a process that has run a team gets one thread: libgomp's pool does not survive fork, and the
+child's first parallel region would wait for it forever.
+"""
+
+import os
+
+cdef extern from *:
+    """
+    #ifdef _OPENMP
+    #define EMDASH_OPENMP 1
+    #else
+    #define EMDASH_OPENMP 0
+    #endif
+    """
+    const int EMDASH_OPENMP
+
+cdef extern from "simd/isa.h":
+    const int EMDASH_ISA_COUNT
+    const char *emdash_isa_name(int isa)
+    int emdash_isa_available(int isa)
+
+cdef int _isa = EMDASH_ISA_COUNT - 1
+cdef bint _team_was_started = False  # an OpenMP team has run in this process
+cdef bint _single_thread = False  # this process is the forked child of such a process
+
+
+cdef int current_isa() noexcept nogil:
+    """Index of the instruction set new kernels are bound to."""
+    return _isa
+
+
+cdef int team_size(Py_ssize_t wanted) noexcept nogil:
+    """At most `wanted` threads, at least 1, as this process may run."""
+    if wanted <= 1 or _single_thread or not EMDASH_OPENMP:
+        return 1
+    return <int>wanted if wanted < 1024 else 1024
+
+
+cdef void team_started() noexcept nogil:
+    """To be called before a region of more than one thread."""
+    global _team_was_started
+    _team_was_started = True
+
+
+def openmp_enabled():
+    """Is OpenMP compiled in?"""
+    return bool(EMDASH_OPENMP)
+
+
+def available_isas():
+    """Names of the instruction sets that this build holds and this machine can run, best first."""
+    return tuple(
+        [emdash_isa_name(i).decode() for i in range(EMDASH_ISA_COUNT) if emdash_isa_available(i)]
+    )
+
+
+def isa():
+    """Name of the instruction set in use."""
+    return emdash_isa_name(_isa).decode()
+
+
+def _select_isa(name):
+    """Bind kernels made from now on to the instruction set `name` (for tests; at import EMDASH_ISA does the same)."""
+    global _isa
+    for i in range(EMDASH_ISA_COUNT):
+        if emdash_isa_available(i) and emdash_isa_name(i).decode() == name:
+            _isa = i
+            return
+    raise ValueError(
+        f"instruction set {name!r} is unknown or not supported here; available: {', '.join(available_isas())}"
+    )
+
+
+def _after_fork_in_child():
+    global _single_thread
+    _single_thread = _team_was_started
+
+
+def _initialise():
+    name = os.environ.get("EMDASH_ISA") or available_isas()[0]
+    try:
+        _select_isa(name)
+    except ValueError as error:
+        raise ImportError(f"EMDASH_ISA: {error}") from None
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+_initialise()

@@ -1,0 +1,69 @@
+"""What a family of densities must provide, and the tile it is handed.
+
+A new family is one .pyx (here or in another package): subclass FamilyKernel, fill in the sizes in __init__, write the three
+hooks.  Mixtures (expect.pyx) and anything else that needs K log-densities per row then run it, in parallel, unchanged.
+"""
+
+from cpython.buffer cimport Py_buffer
+
+cdef struct Tile:
+    # One block of rows, copied from the caller's array.  All pointers aligned to 64 bytes.
+    const double *columns   # (d, stride): rows along the vectors
+    const double *rows      # (n, row_stride): features along the vectors, zeros behind d; NULL unless kernel.needs_rows
+    const double *weights   # (stride): weight of the row, 0 in padded rows
+    Py_ssize_t stride
+    Py_ssize_t row_stride
+    Py_ssize_t n            # real rows, at least 1
+    Py_ssize_t padded       # n rounded up to a multiple of 24; rows n.. of `columns` repeat row n - 1
+    bint unit_weights       # all weights of rows 0..padded are 1
+    bint fresh              # accumulate only: `scratch` is as log_density left it for this very tile
+
+
+cdef class Aligned:
+    """Uninitialised doubles, aligned to 64 bytes; freed with the object."""
+    cdef double *data
+    cdef void *block
+
+
+cdef class Strided:
+    """An array of the caller: any strides, any alignment, never copied."""
+    cdef Py_buffer view
+    cdef bint held
+    cdef char *data
+    cdef Py_ssize_t n, d            # shape; d = 1 for vectors
+    cdef Py_ssize_t step, d_step    # bytes
+    cdef bint is_float              # float32
+
+
+cdef class FamilyKernel:
+    """K densities over d features, bound to parameters; immutable and free of Python objects inside a pass."""
+    cdef readonly Py_ssize_t n_components, n_features, statistics_size
+    cdef int isa                    # index of the instruction set the hooks use
+    cdef bint needs_rows            # wants Tile.rows
+    cdef Py_ssize_t tile_rows       # rows per tile: a multiple of 24, at most 480
+    cdef Py_ssize_t sums_size       # doubles `accumulate` adds to
+    cdef Py_ssize_t scratch_size    # doubles of scratch both hooks share
+    cdef Py_ssize_t block_rows      # fewest rows worth a set of sums of their own
+    cdef double row_cost            # multiply-adds per row, roughly: decides how many threads pay
+    cdef void log_density(self, const Tile *tile, double *log_density, double *scratch) noexcept nogil
+    cdef void accumulate(self, const Tile *tile, const double *responsibilities, double *sums,
+                         double *scratch) noexcept nogil
+    cdef void fold(self, const double *sums, double *statistics) noexcept nogil
+
+
+cdef struct TileBuffers:
+    # scratch of one thread; see tile_buffers_size
+    double *columns
+    double *rows
+    double *weights
+    Py_ssize_t stride, row_stride
+
+cdef Py_ssize_t rounded(Py_ssize_t size) noexcept nogil
+cdef Py_ssize_t tile_stride(FamilyKernel kernel) noexcept nogil
+cdef Py_ssize_t tile_buffers_size(FamilyKernel kernel) noexcept nogil
+cdef TileBuffers tile_buffers(FamilyKernel kernel, double *memory) noexcept nogil
+cdef bint load_tile(FamilyKernel kernel, const char *x, Py_ssize_t row_step, Py_ssize_t feature_step, bint is_float,
+                    const char *weights, Py_ssize_t weight_step, Py_ssize_t n, TileBuffers *buffers,
+                    Tile *tile) noexcept nogil
+cdef Py_ssize_t first_bad_row(const char *x, Py_ssize_t row_step, Py_ssize_t feature_step, bint is_float, Py_ssize_t n,
+                              Py_ssize_t d) noexcept nogil

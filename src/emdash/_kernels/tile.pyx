@@ -1,0 +1,174 @@
+"""Tiles: the caller's rows in aligned scratch, and the class every family of densities extends.
+
+Never knows a density.  Design note (layout, padding, finiteness): simd/load.h.
+Per row: 8 d bytes read, 8 d (or 16 d, with needs_rows) written to the cache.
+"""
+
+from cpython.buffer cimport (
+    PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+)
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from libc.math cimport isfinite
+from libc.stdint cimport uintptr_t
+from libc.string cimport memcpy
+
+cdef extern from "simd/load.h":
+    struct emdash_load_table:
+        int (*load)(const char *x, Py_ssize_t row_step, Py_ssize_t feature_step, int is_float, Py_ssize_t n,
+                    Py_ssize_t padded, Py_ssize_t d, double *columns, Py_ssize_t stride, double *rows,
+                    Py_ssize_t row_stride) noexcept nogil
+    const emdash_load_table *emdash_load_tables[]
+    const Py_ssize_t EMDASH_ROW_QUANTUM
+
+
+cdef class Aligned:
+
+    def __cinit__(self, Py_ssize_t size):
+        """IN size: number of doubles."""
+        if size < 0 or size > (<size_t>-1 >> 1) // sizeof(double) - 16:
+            raise MemoryError
+        self.block = PyMem_RawMalloc(<size_t>size * sizeof(double) + 64)
+        if self.block == NULL:
+            raise MemoryError
+        self.data = <double *>((<uintptr_t>self.block + 63) & ~<uintptr_t>63)
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.block)
+
+
+cdef bint _format_is(const char *text, const char *codes) noexcept:
+    """Is the buffer's format one of the letters of `codes`, in native byte order?"""
+    if text == NULL:
+        return False
+    cdef unsigned int one = 1
+    cdef bint little = (<char *>&one)[0] == 1
+    if text[0] in (b"@", b"=", b"^", b"<" if little else b">", b"|"):
+        text += 1
+    while codes[0] != 0:
+        if text[0] == codes[0] and text[1] == 0:
+            return True
+        codes += 1
+    return False
+
+
+cdef class Strided:
+
+    def __cinit__(self, array, str name, int ndim, str kind, bint writable=False):
+        """IN array: anything with a buffer.  kind: "float" (float32 or float64), "float64" or "intp"."""
+        cdef int flags = PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0)
+        self.held = False
+        PyObject_GetBuffer(array, &self.view, flags)
+        self.held = True
+        if self.view.ndim != ndim:
+            raise ValueError(f"{name} must have {ndim} dimensions, not {self.view.ndim}")
+        cdef Py_ssize_t size = self.view.itemsize
+        cdef bint good
+        self.is_float = kind == "float" and size == 4 and _format_is(self.view.format, b"f")
+        if kind == "intp":
+            good = size == sizeof(Py_ssize_t) and _format_is(self.view.format, b"lqn")
+        else:
+            good = self.is_float or (size == 8 and _format_is(self.view.format, b"d"))
+        if not good:
+            form = (<bytes>self.view.format).decode() if self.view.format != NULL else "B"
+            wanted = "float64 or float32" if kind == "float" else kind
+            raise TypeError(f"{name} must be {wanted} in native byte order, not of buffer format {form!r}")
+        self.data = <char *>self.view.buf
+        self.n = self.view.shape[0]
+        self.step = self.view.strides[0]
+        self.d = self.view.shape[1] if ndim == 2 else 1
+        self.d_step = self.view.strides[1] if ndim == 2 else 0
+
+    def __dealloc__(self):
+        if self.held:
+            PyBuffer_Release(&self.view)
+
+
+cdef class FamilyKernel:
+
+    cdef void log_density(self, const Tile *tile, double *log_density, double *scratch) noexcept nogil:
+        """OUT log_density (K, stride): log2 of weight times density, for all padded rows; -inf allowed, never NaN.
+        SCRATCH scratch (scratch_size)."""
+        pass
+
+    cdef void accumulate(self, const Tile *tile, const double *responsibilities, double *sums,
+                         double *scratch) noexcept nogil:
+        """IN responsibilities (K, stride), weights included, 0 in padded rows.  OUT sums (sums_size) +=."""
+        pass
+
+    cdef void fold(self, const double *sums, double *statistics) noexcept nogil:
+        """IN sums (sums_size).  OUT statistics (statistics_size - 2) +=: what follows log-likelihood and weight."""
+        pass
+
+
+cdef Py_ssize_t rounded(Py_ssize_t size) noexcept nogil:
+    """`size` doubles rounded up to whole cache lines."""
+    return (size + 7) // 8 * 8
+
+
+cdef Py_ssize_t tile_stride(FamilyKernel kernel) noexcept nogil:
+    """Doubles between the features (or components) of a tile: an odd number of cache lines, see simd/load.h."""
+    return kernel.tile_rows + (8 if kernel.tile_rows // 8 % 2 == 0 else 16)
+
+
+cdef Py_ssize_t tile_buffers_size(FamilyKernel kernel) noexcept nogil:
+    cdef Py_ssize_t stride = tile_stride(kernel)
+    return (kernel.n_features + 1) * stride + (kernel.tile_rows * rounded(kernel.n_features) if kernel.needs_rows else 0)
+
+
+cdef TileBuffers tile_buffers(FamilyKernel kernel, double *memory) noexcept nogil:
+    """Cut memory (tile_buffers_size) into the buffers of one thread.  Clears what load_tile leaves alone."""
+    cdef TileBuffers buffers
+    cdef Py_ssize_t i, j
+    buffers.stride = tile_stride(kernel)
+    buffers.row_stride = rounded(kernel.n_features)
+    buffers.columns = memory
+    buffers.weights = memory + kernel.n_features * buffers.stride
+    buffers.rows = buffers.weights + buffers.stride if kernel.needs_rows else NULL
+    if kernel.needs_rows:
+        for i in range(kernel.tile_rows):
+            for j in range(kernel.n_features, buffers.row_stride):
+                buffers.rows[i * buffers.row_stride + j] = 0.0
+    return buffers
+
+
+cdef bint load_tile(FamilyKernel kernel, const char *x, Py_ssize_t row_step, Py_ssize_t feature_step, bint is_float,
+                    const char *weights, Py_ssize_t weight_step, Py_ssize_t n, TileBuffers *buffers,
+                    Tile *tile) noexcept nogil:
+    """IN x, weights (or NULL): the tile's first row, steps in bytes, 1 <= n <= tile_rows.  OUT tile.  False if not finite."""
+    cdef Py_ssize_t i, padded = (n + EMDASH_ROW_QUANTUM - 1) // EMDASH_ROW_QUANTUM * EMDASH_ROW_QUANTUM
+    for i in range(n):
+        if weights == NULL:
+            buffers.weights[i] = 1.0
+        else:
+            memcpy(&buffers.weights[i], weights + i * weight_step, sizeof(double))
+    for i in range(n, padded):
+        buffers.weights[i] = 0.0
+    tile.columns = buffers.columns
+    tile.rows = buffers.rows
+    tile.weights = buffers.weights
+    tile.stride = buffers.stride
+    tile.row_stride = buffers.row_stride
+    tile.n = n
+    tile.padded = padded
+    tile.unit_weights = weights == NULL and n == padded
+    tile.fresh = False
+    return emdash_load_tables[kernel.isa].load(x, row_step, feature_step, is_float, n, padded, kernel.n_features,
+                                               buffers.columns, buffers.stride, buffers.rows, buffers.row_stride) != 0
+
+
+cdef Py_ssize_t first_bad_row(const char *x, Py_ssize_t row_step, Py_ssize_t feature_step, bint is_float, Py_ssize_t n,
+                              Py_ssize_t d) noexcept nogil:
+    """First of n rows that holds NaN or infinity, or -1."""
+    cdef Py_ssize_t i, j
+    cdef double value
+    cdef float single
+    for i in range(n):
+        for j in range(d):
+            if is_float:
+                memcpy(&single, x + i * row_step + j * feature_step, sizeof(float))
+                value = single
+            else:
+                memcpy(&value, x + i * row_step + j * feature_step, sizeof(double))
+            if not isfinite(value):
+                return i
+    return -1
