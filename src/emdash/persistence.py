@@ -1,0 +1,327 @@
+"""Fitted estimators to a single ``.npz`` file and back, without pickle.
+
+Every fitted attribute and every array among the constructor parameters is a
+member of the archive under its own name, so ``numpy.load(path)["means_"]`` works
+without emdash. The member ``emdash`` is a line of JSON: format version, class,
+and the other constructor parameters.
+
+Must never know: data, engines, sources.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy_format
+from numpy.typing import NDArray
+
+from emdash import __version__
+
+__all__ = ["check_target", "load", "save", "write_atomically"]
+
+FORMAT = 1
+"""Version of the layout. Raise it when files can no longer be read by the emdash before."""
+
+HEADER = "emdash"
+NOT_SAVED = ("callback",)
+
+Arrays = Mapping[str, NDArray[Any]]
+Layout = dict[str, tuple[str, tuple[int, ...]]]
+
+
+def _mixture_layout(model: Any, arrays: Arrays) -> Layout:
+    """Return kind and shape of every fitted attribute of a Gaussian mixture.
+
+    Parameters
+    ----------
+    model : GaussianMixture
+        Its constructor parameters count, not its attributes.
+    arrays : mapping
+        The attributes.
+    """
+    K, d = arrays["means_"].shape
+    covariances = ("f", model._shape.array_shape(K, d))
+    return {
+        "weights_": ("f", (K,)),
+        "means_": ("f", (K, d)),
+        "covariances_": covariances,
+        "precisions_": covariances,
+        "precisions_cholesky_": covariances,
+        "converged_": ("b", ()),
+        "n_iter_": ("i", ()),
+        "lower_bound_": ("f", ()),
+        "lower_bounds_": ("f", (int(arrays["n_iter_"]),)),
+        "n_features_in_": ("i", ()),
+        "feature_names_in_": ("U", (d,)),
+    }
+
+
+CLASSES: dict[str, tuple[str, Callable[[Any, Arrays], Layout]]] = {
+    "GaussianMixture": ("emdash.estimators.mixtures", _mixture_layout),
+}
+"""The registry, one line per estimator: its module and what its fitted attributes must be."""
+
+OPTIONAL = ("feature_names_in_",)
+LISTS = ("lower_bounds_",)
+
+
+def save(model: Any, path: str | os.PathLike[str]) -> None:
+    """Write a fitted estimator to one file, without pickle.
+
+    The file is complete or not there: it is written beside `path` and moved
+    into place at the end. `path` is taken as it is, nothing is appended to it.
+
+    Parameters
+    ----------
+    model : estimator
+        Fitted. Everything is kept except a `callback`, and a `random_state`
+        that is not an int (None is loaded in its place).
+    path : str or path-like
+        Where to write, by custom ``something.npz``; replaced if it exists.
+
+    Raises
+    ------
+    TypeError
+        If the class of `model` is not one of emdash's estimators.
+    sklearn.exceptions.NotFittedError
+        If it is not fitted.
+    ValueError
+        If parameters were changed after the fit, so that they no longer agree with it.
+
+    Examples
+    --------
+    >>> import emdash, numpy as np, os, tempfile
+    >>> X = np.array([[1.0], [2.0], [8.0], [9.0]])
+    >>> model = emdash.GaussianMixture(2, random_state=0).fit(X)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "model.npz")
+    ...     emdash.save(model, path)
+    ...     again = emdash.load(path)
+    >>> bool((again.predict(X) == model.predict(X)).all())
+    True
+    """
+    from sklearn.utils.validation import check_is_fitted
+
+    name = type(model).__name__
+    if name not in CLASSES or type(model) is not _class(name):
+        raise TypeError(
+            f"cannot save a {type(model).__module__}.{name}: "
+            f"expected one of {', '.join(CLASSES)} of emdash"
+        )
+    check_is_fitted(model)
+    parameters, arrays = _parameters(model)
+    attributes = _attributes(model)
+    _check(model, attributes, "cannot save after parameters were changed (fit again)")
+    header = {"format": FORMAT, "class": name, "version": __version__, "parameters": parameters}
+    members = {HEADER: np.array(json.dumps(header)), **arrays, **attributes}
+    with write_atomically(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for member, array in members.items():
+            # ZipInfo without a date: the same model gives the same bytes
+            with archive.open(zipfile.ZipInfo(f"{member}.npy"), "w", force_zip64=True) as stream:
+                npy_format.write_array(stream, array, allow_pickle=False)
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """Read an estimator that :func:`save` wrote.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    estimator
+        Fitted; it predicts bitwise what the saved one did, and can be cloned or
+        fitted on with ``warm_start=True``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not a model of emdash, is damaged, or was written by a newer emdash.
+    """
+    path = Path(path)
+    header, members = _read(path)
+    if header["format"] > FORMAT:
+        raise ValueError(
+            f"{path} was written by emdash {header['version']} in format {header['format']}, but "
+            f"emdash {__version__} reads formats up to {FORMAT}: upgrade emdash"
+        )
+    if header["class"] not in CLASSES:
+        raise ValueError(
+            f"{path} holds a {header['class']!r} written by emdash {header['version']}, which "
+            f"emdash {__version__} does not have (it has {', '.join(CLASSES)}): upgrade emdash"
+        )
+    cls = _class(header["class"])
+    names = cls().get_params(deep=False)
+    parameters = {**header["parameters"], **{n: members[n] for n in names if n in members}}
+    unknown = sorted(set(parameters) - set(names))
+    if unknown:
+        raise ValueError(
+            f"{path} sets the parameter {unknown[0]!r}, which {cls.__name__} of emdash "
+            f"{__version__} does not have: upgrade emdash"
+        )
+    model = cls(**parameters)
+    model._validate_params()
+    attributes = {name: array for name, array in members.items() if name.endswith("_")}
+    _check(model, attributes, f"{path} is damaged")
+    for name, array in attributes.items():
+        setattr(model, name, _value(name, array))
+    return model
+
+
+def check_target(path: str | os.PathLike[str]) -> None:
+    """Refuse a path that cannot be written, before any work is done.
+
+    Raises
+    ------
+    OSError
+        If its directory does not exist or cannot be written, or if it is a directory itself.
+    """
+    path = Path(os.path.realpath(path))
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a directory: give the name of a file in it")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no directory {path.parent}: create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"cannot write to the directory {path.parent}")
+
+
+@contextmanager
+def write_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a file that appears under `path` when it is complete, or not at all.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Replaced if it exists; a symbolic link is followed.
+
+    Yields
+    ------
+    binary file
+        A temporary file in the same directory, gone after a failure.
+    """
+    check_target(path)
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _class(name: str) -> Any:
+    return getattr(import_module(CLASSES[name][0]), name)
+
+
+def _parameters(model: Any) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return the constructor parameters: those for JSON, and the arrays."""
+    plain, arrays = {}, {}
+    for name, value in model.get_params(deep=False).items():
+        if isinstance(value, np.generic):
+            value = value.item()
+        if name in NOT_SAVED or (name == "random_state" and not isinstance(value, int)):
+            continue
+        if value is None or isinstance(value, bool | int | float | str):
+            plain[name] = value
+        else:
+            arrays[name] = np.asarray(value, dtype=np.float64)
+    return plain, arrays
+
+
+def _attributes(model: Any) -> dict[str, NDArray[Any]]:
+    """Return the fitted attributes as arrays without Python objects."""
+    arrays = {
+        name: np.asarray(value)
+        for name, value in vars(model).items()
+        if name.endswith("_") and not name.startswith("_")
+    }
+    return {n: a.astype(str) if a.dtype.kind == "O" else a for n, a in arrays.items()}
+
+
+def _value(name: str, array: NDArray[Any]) -> Any:
+    """Return a fitted attribute as the type it had before it became an array."""
+    if array.ndim == 0 or name in LISTS:
+        return array.tolist()
+    return array.astype(object) if array.dtype.kind == "U" else array
+
+
+def _check(model: Any, attributes: Arrays, what: str) -> None:
+    """Refuse fitted attributes that are missing, unknown, or do not agree with each other.
+
+    Raises
+    ------
+    ValueError
+        Beginning with `what`.
+    """
+    try:
+        layout = CLASSES[type(model).__name__][1](model, attributes)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{what}: its fitted attributes make no model ({error!r})") from None
+    wrong = (set(layout) ^ set(attributes)) - set(OPTIONAL)
+    if wrong:
+        raise ValueError(f"{what}: unexpected or missing attribute {min(wrong)}")
+    for name, array in attributes.items():
+        kind, shape = layout[name]
+        if array.dtype.kind != kind or array.shape != shape:
+            raise ValueError(
+                f"{what}: {name} has dtype {array.dtype} and shape {array.shape}, "
+                f"expected shape {shape} of kind {kind!r}"
+            )
+    if attributes["n_features_in_"] != attributes["means_"].shape[1]:
+        raise ValueError(f"{what}: n_features_in_ and means_ differ in the number of columns")
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return the header and the other members of a model file.
+
+    Raises
+    ------
+    ValueError
+        If it is no archive of arrays, is damaged, or is not one of emdash's.
+    """
+    with path.open("rb") as file:
+        if file.read(4) not in (b"PK\3\4", b"PK\5\6"):
+            raise ValueError(f"{path} is not a .npz file; models are written by emdash.save")
+        file.seek(0)
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                names = archive.files
+                members = {name: archive[name] for name in names} if HEADER in names else {}
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
+            raise ValueError(
+                f"{path} is truncated or damaged ({error}): write or copy it again"
+            ) from None
+    if HEADER not in members:
+        raise ValueError(
+            f"{path} is an .npz file, but not a model of emdash: it holds "
+            f"{', '.join(names[:5]) or 'nothing'}; models are written by emdash.save"
+        )
+    return _header(members.pop(HEADER), path), members
+
+
+def _header(member: NDArray[Any], path: Path) -> dict[str, Any]:
+    try:
+        header = json.loads(str(member))
+        fields = {"format": int, "class": str, "version": str, "parameters": dict}
+        if all(isinstance(header[name], kind) for name, kind in fields.items()):
+            return dict(header)
+    except (ValueError, TypeError, KeyError):
+        pass
+    raise ValueError(f"{path} is not a model of emdash: its header is not one that save writes")
