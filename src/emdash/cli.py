@@ -1,0 +1,398 @@
+"""The command line: fit, predict, info, versions, demo.
+
+Every command is a few lines around the public interface. Imports that take
+time are made inside the commands, so that ``emdash --help`` is instant.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from emdash import __version__
+
+if TYPE_CHECKING:
+    from emdash.sources.npy import NpySource
+
+__all__ = ["main"]
+
+COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
+INIT_PARAMS = ("kmeans", "k-means++", "random", "random_from_data")
+SHOWN_COLUMNS = 8
+
+FILE = click.Path(path_type=Path)
+POSITIVE = click.IntRange(min=1)
+SEED = click.IntRange(0, 2**32 - 1)
+
+threads_option = click.option(
+    "--threads",
+    type=POSITIVE,
+    metavar="N",
+    help="Largest number of threads.  [default: all usable cores]",
+)
+
+
+def examples(*lines: str) -> str:
+    """Return the end of a help page; the backspace tells click to leave line breaks alone."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turn what the user can put right into one line and exit code 1, without a traceback."""
+    try:
+        yield
+    except OSError as error:
+        if error.strerror is None:
+            raise click.ClickException(str(error)) from None
+        raise click.ClickException(f"{error.filename}: {error.strerror}") from None
+    except MemoryError as error:
+        raise click.ClickException(f"not enough memory: {error}") from None
+    except (ValueError, TypeError) as error:
+        raise click.ClickException(" ".join(str(error).split())) from None
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=examples(
+        "emdash demo",
+        "emdash fit measurements.npy -k 8 -o model.npz",
+        "emdash info model.npz",
+        "emdash predict model.npz measurements.npy -o labels.npy",
+    ),
+)
+@click.version_option(__version__, prog_name="emdash")
+def main() -> None:
+    """Exact Gaussian mixtures, in memory, larger than memory and on a Dask cluster."""
+
+
+@main.command(
+    epilog=examples(
+        "emdash fit measurements.npy -k 8 -o model.npz",
+        "emdash fit measurements.npy -k 8 --covariance diag --tol 1e-6 -o model.npz",
+        "emdash fit measurements.npy -k 3 --n-init 10 --seed 1 --quiet -o model.npz",
+    )
+)
+@click.argument("data", type=FILE)
+@click.option(
+    "-k", "--components", type=POSITIVE, metavar="N", required=True, help="Number of components."
+)
+@click.option(
+    "-o",
+    "--output",
+    type=FILE,
+    required=True,
+    metavar="MODEL",
+    help="Where to write the model, for example model.npz; replaced if it exists.",
+)
+@click.option(
+    "--covariance",
+    type=click.Choice(COVARIANCE_TYPES),
+    default="full",
+    show_default=True,
+    help="Matrix per component, one matrix, variances per component, one per component.",
+)
+@click.option(
+    "--tol",
+    type=click.FloatRange(min=0),
+    metavar="X",
+    default=1e-3,
+    show_default=True,
+    help="Stop when the mean log-likelihood per row changes by less.",
+)
+@click.option(
+    "--max-iter",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=100,
+    show_default=True,
+    help="Largest number of passes over the data; 0 keeps the start.",
+)
+@click.option(
+    "--reg-covar",
+    type=click.FloatRange(min=0),
+    metavar="X",
+    default=1e-6,
+    show_default=True,
+    help="Added to the diagonal of the covariances, in the unit of the data squared.",
+)
+@click.option(
+    "--init",
+    type=click.Choice(INIT_PARAMS),
+    default="kmeans",
+    show_default=True,
+    help="How to find the start.",
+)
+@click.option(
+    "--n-init",
+    type=POSITIVE,
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Number of starts, of which the best fit is kept.",
+)
+@click.option(
+    "--seed",
+    type=SEED,
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Seed of the start; the same seed gives the same model.",
+)
+@threads_option
+@click.option("-q", "--quiet", is_flag=True, help="No progress, no summary.")
+@plain_errors()
+def fit(
+    data: Path,
+    components: int,
+    output: Path,
+    covariance: str,
+    tol: float,
+    max_iter: int,
+    reg_covar: float,
+    init: str,
+    n_init: int,
+    seed: int,
+    threads: int | None,
+    quiet: bool,
+) -> None:
+    """Fit a Gaussian mixture to a .npy file.
+
+    DATA holds a table of numbers, one row per observation. It is read chunk by chunk in
+    every pass, so it may be larger than memory. Progress goes to standard error, a summary
+    to standard output.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+
+    from emdash.estimators.mixtures import GaussianMixture
+    from emdash.persistence import check_target, save
+
+    check_target(output)
+    model = GaussianMixture(
+        components,
+        covariance_type=covariance,
+        tol=tol,
+        max_iter=max_iter,
+        reg_covar=reg_covar,
+        init_params=init,
+        n_init=n_init,
+        random_state=seed,
+        n_threads=threads,
+        callback=None if quiet else lambda record: click.echo(str(record), err=True),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # said below in a line
+        model.fit(data)
+    save(model, output)
+    if not quiet:
+        if not model.converged_:
+            click.echo("Stopped at --max-iter before --tol was met: raise one of them.", err=True)
+        _echo_summary(model)
+        click.echo(f"written         {output}")
+
+
+@main.command(
+    epilog=examples(
+        "emdash predict model.npz measurements.npy -o labels.npy",
+        "emdash predict model.npz measurements.npy --proba -o probabilities.npy",
+        "emdash predict model.npz measurements.npy --log-likelihood -o densities.npy",
+    )
+)
+@click.argument("model", type=FILE)
+@click.argument("data", type=FILE)
+@click.option(
+    "-o",
+    "--output",
+    type=FILE,
+    required=True,
+    metavar="FILE",
+    help="Where to write the answers, a .npy file; replaced if it exists.",
+)
+@click.option(
+    "--proba",
+    "question",
+    flag_value="proba",
+    help="Write the probability of each component for each row instead of labels.",
+)
+@click.option(
+    "--log-likelihood",
+    "question",
+    flag_value="log-likelihood",
+    help="Write the natural logarithm of the density of each row instead of labels.",
+)
+@threads_option
+@plain_errors()
+def predict(
+    model: Path, data: Path, output: Path, question: str | None, threads: int | None
+) -> None:
+    """Label each row of a .npy file.
+
+    The label of a row of DATA is the component of MODEL it most likely came from, from 0.
+    MODEL was written by 'emdash fit' or emdash.save, DATA is a .npy file. Rows are
+    read and answers are written chunk by chunk, so both may be larger than memory.
+    """
+    from emdash.persistence import check_target, load
+    from emdash.sources.npy import NpySource
+
+    check_target(output)
+    estimator = load(model).set_params(n_threads=threads)
+    source = NpySource(data)
+    if source.n_features != estimator.n_features_in_:
+        raise ValueError(
+            f"{data} has {source.n_features} columns, but {model} was fitted to "
+            f"{estimator.n_features_in_}"
+        )
+    ask = {
+        None: estimator.predict,
+        "proba": estimator.predict_proba,
+        "log-likelihood": estimator.score_samples,
+    }[question]
+    _write_answers(ask, source, output)
+
+
+def _write_answers(ask: Callable[[Any], Any], source: NpySource, output: Path) -> None:
+    """Write the answer for each row to a .npy file, one chunk at a time."""
+    import numpy as np
+    from numpy.lib import format as npy_format
+
+    from emdash.persistence import write_atomically
+    from emdash.start import first_not_finite
+
+    like = ask([np.zeros((1, source.n_features))])  # type and shape of one row's answer
+    header = {
+        "descr": npy_format.dtype_to_descr(like.dtype),
+        "fortran_order": False,
+        "shape": (source.n_rows, *like.shape[1:]),
+    }
+    with write_atomically(output) as file:
+        npy_format.write_array_header_1_0(file, header)
+        for chunk in source.chunks():
+            bad = first_not_finite(chunk.rows)  # `ask` would count from the start of the chunk
+            if bad >= 0:
+                chunk.refuse(bad)
+            file.write(np.ascontiguousarray(ask([chunk.rows])).data)
+
+
+@main.command(epilog=examples("emdash info model.npz"))
+@click.argument("model", type=FILE)
+@plain_errors()
+def info(model: Path) -> None:
+    """Show what a model file holds.
+
+    The size of the model, how its fit ended, and the weights and means of its components.
+    """
+    from emdash.persistence import load
+
+    estimator = load(model)
+    _echo_summary(estimator)
+    click.echo()
+    for line in _table(estimator):
+        click.echo(line)
+
+
+def _echo_summary(model: Any) -> None:
+    """Print the facts about a fitted model that fit on a line each."""
+    K, d = model.means_.shape
+    ended = "converged" if model.converged_ else "not converged"
+    facts = {
+        "covariance": model.covariance_type,
+        "components": K,
+        "features": d,
+        "free parameters": model._n_parameters(),
+        "passes": f"{model.n_iter_} ({ended}, tol {model.tol:g})",
+        "log-likelihood": f"{model.lower_bound_:.10g} per row",
+    }
+    for name, value in facts.items():
+        click.echo(f"{name:<15} {value}")
+
+
+def _table(model: Any) -> list[str]:
+    """Return a line per component: its weight and means."""
+    d = model.means_.shape[1]
+    names = [str(n) for n in getattr(model, "feature_names_in_", (f"x{j}" for j in range(d)))]
+    shown = names[:SHOWN_COLUMNS]
+    rows = [["component", "weight", *(f"mean {name}" for name in shown)]]
+    for k, (weight, mean) in enumerate(zip(model.weights_, model.means_, strict=True)):
+        rows.append([str(k), f"{weight:.4f}", *(f"{value:.6g}" for value in mean[:SHOWN_COLUMNS])])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
+    if d > SHOWN_COLUMNS:
+        lines.append(f"({d - SHOWN_COLUMNS} more columns: numpy.load(...)['means_'] has them all)")
+    return lines
+
+
+@main.command(epilog=examples("emdash versions"))
+def versions() -> None:
+    """Show versions and compiled code.
+
+    What a bug report needs: the versions of emdash and its dependencies, whether OpenMP is
+    compiled in, the number of threads and the vector instructions that are used.
+    """
+    from emdash.versions import show_versions
+
+    show_versions()
+
+
+@main.command(
+    epilog=examples(
+        "emdash demo",
+        "emdash demo --rows 1000000 -k 5 --output pictures",
+        "emdash demo --scheduler tcp://127.0.0.1:8786",
+    )
+)
+@click.option(
+    "--rows",
+    type=click.IntRange(min=1000),
+    metavar="N",
+    default=12_000_000,
+    show_default=True,
+    help="Rows of the table, 80 bytes each; it is written to disk and removed at the end.",
+)
+@click.option(
+    "-k",
+    "--components",
+    type=POSITIVE,
+    metavar="N",
+    default=8,
+    show_default=True,
+    help="Number of components.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=FILE,
+    default=Path("emdash-demo"),
+    show_default=True,
+    metavar="DIRECTORY",
+    help="Where to write the pictures and, while it runs, the table.",
+)
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Use this Dask cluster, for example tcp://127.0.0.1:8786, instead of two local "
+    "workers; they must see the output directory.",
+)
+@click.option("--seed", type=SEED, metavar="N", default=0, show_default=True, help="Seed.")
+@click.option("--keep", is_flag=True, help="Keep the table, in DIRECTORY/table.")
+@plain_errors()
+def demo(
+    rows: int, components: int, output: Path, scheduler: str | None, seed: int, keep: bool
+) -> None:
+    """Segment two photographs on a cluster.
+
+    Makes a table of millions of rows from the pixels of two photographs, fits a
+    mixture to it with two worker processes that may use a fraction of its size,
+    fits the same in memory, compares the two, and writes segmentation.png and
+    convergence.png. Takes one to two minutes, 1 GB of disk and 2 GB of memory.
+    """
+    from emdash.demo.story import run
+
+    run(rows, components, output, scheduler=scheduler, seed=seed, keep=keep)
