@@ -207,13 +207,17 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def rows() -> Rows:
-    """Return 120 rows of three overlapping clusters, exactly representable in float32."""
+    """Return 120 rows of three overlapping clusters.
+
+    Rounded to few bits, so that float32, and float64 far from the origin, hold
+    the very same numbers.
+    """
     rng = np.random.default_rng(7)
     means = np.array([[0.0, 0.0, 5.0], [3.0, 1.0, 4.0], [0.0, 4.0, 6.0]])
     mixing = rng.normal(size=(3, 3, 3)) * 0.4 + np.eye(3)
     labels = rng.permutation(np.repeat([0, 1, 2], [60, 35, 25]))
     x = means[labels] + np.einsum("nij,nj->ni", mixing[labels], rng.normal(size=(120, 3)))
-    return x.astype(np.float32).astype(np.float64)
+    return np.round(x * 2**16) / 2**16
 
 
 @pytest.fixture(scope="session")
