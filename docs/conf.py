@@ -34,11 +34,14 @@ myst_heading_anchors = 3
 
 autodoc_typehints = "none"  # types, with their shapes, are in the numpydoc sections
 autosummary_generate = True
-numpydoc_class_members_toctree = False
+numpydoc_show_class_members = False  # the template of classes lists them
+templates_path = ["_templates"]
 
 # Other projects' names are set in code type, not linked: a build that asks four
 # servers for their indexes fails whenever one of them does.
 nitpick_ignore_regex = [("py:.*", r"(numpy|sklearn|dask|distributed|collections)\..*")]
+# Short names in docstrings: not documented apart, or cited on a page of another module.
+nitpick_ignore = [("py:func", "center_of"), ("py:data", "HEADER"), ("py:class", "Statistics")]
 
 html_theme = "pydata_sphinx_theme"
 html_title = "emdash"
