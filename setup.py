@@ -12,7 +12,9 @@ from Cython.Build import cythonize
 from extension_helpers import add_openmp_flags_if_available
 from setuptools import Extension, setup
 
-debug, abi3, no_openmp = (os.environ.get(f"EMDASH_{name}") == "1" for name in ("DEBUG", "ABI3", "NO_OPENMP"))
+debug, abi3, no_openmp = (
+    os.environ.get(f"EMDASH_{name}") == "1" for name in ("DEBUG", "ABI3", "NO_OPENMP")
+)
 if sys.platform == "win32":
     flags = ["/Od", "/Zi"] if debug else ["/O2"]
 else:
@@ -34,8 +36,9 @@ for extension in extensions:  # the two files that know OpenMP; chain.pyx will b
         continue
     if not no_openmp and not add_openmp_flags_if_available(extension):
         raise SystemExit(
-            "emdash: the C compiler cannot build OpenMP programs. Install it (Debian, Ubuntu: apt install gcc; "
-            "macOS: brew install libomp, or conda install llvm-openmp), or set EMDASH_NO_OPENMP=1 for one thread."
+            "emdash: this C compiler cannot build OpenMP programs. Debian, Ubuntu: apt install gcc "
+            "(libgomp comes with it); macOS: brew install libomp, or conda install llvm-openmp. "
+            "EMDASH_NO_OPENMP=1 builds without it: everything then runs on one thread."
         )
 checks = dict.fromkeys(("boundscheck", "wraparound", "initializedcheck"), debug)
 directives = {"language_level": 3, "cdivision": True, "freethreading_compatible": True, **checks}

@@ -1,7 +1,7 @@
-"""Plain NumPy twins of the compiled kernels: the definition, as slowly and plainly as it can be written.
+"""Plain NumPy twins of the compiled kernels: the definition, as plainly as it can be written.
 
-Everything is computed in extended precision (np.longdouble) where the platform has it, so that a difference is the
-kernel's error and not the twin's.
+Everything is computed in extended precision (np.longdouble) where the platform has it, so that a
+difference is the kernel's error and not the twin's.
 """
 
 import numpy as np
@@ -41,9 +41,10 @@ def posterior(shape, X, parameters):
 
 
 def accumulate(shape, X, parameters, weights=None):
-    """The flat statistics in the kernels' layout, and beside them the sums of absolute values of the terms.
+    """The flat statistics in the kernels' layout, and the sums of absolute values of their terms.
 
-    The second array is the natural yardstick of a sum's rounding error: |error| <= c eps sum |terms|.
+    The second array is the natural yardstick of a sum's rounding error:
+    |error| <= c eps sum |terms|.
     """
     X = np.asarray(X).astype(EXACT)
     n, d = X.shape
@@ -53,8 +54,9 @@ def accumulate(shape, X, parameters, weights=None):
     values = [[(w * log_likelihood).sum()], [w.sum()], r.sum(axis=0)]
     scales = [[(w * (1 + abs(log_likelihood))).sum()], [w.sum()], r.sum(axis=0)]
     means = parameters[1].astype(EXACT)
-    # A coordinate of a row enters the kernels as x - mu, exact to eps |x - mu|, and r through exp(q): a relative error of
-    # eps |q|.  The yardstick therefore carries 1 + q.  Responsibilities below 2^-54 may be cut: then one unit of weight.
+    # A coordinate of a row enters the kernels as x - mu, exact to eps |x - mu|, and r through
+    # exp(q): a relative error of eps |q|. The yardstick therefore carries 1 + q. Responsibilities
+    # below 2^-54 may be cut: for them it carries one unit of weight.
     q = quadratic_forms(shape, X, parameters)
     rq = r * (1 + q) + w[:, None] * (responsibilities < 2.0**-53)
     first, first_scale, second, second_scale = [], [], [], []
@@ -83,3 +85,20 @@ def accumulate(shape, X, parameters, weights=None):
         np.concatenate([np.ravel(v) for v in [*values, *first, *second]]),
         np.concatenate([np.ravel(v) for v in [*scales, *first_scale, *second_scale]]),
     )
+
+
+def random_parameters(shape, K, d, rng, *, spread=1.5, location=0.0):
+    """Arguments of the kernel of this shape: moderate overlap, condition numbers below 100."""
+    log_offsets = np.log(rng.dirichlet(np.full(K, 5.0))) - d / 2
+    means = location + spread * rng.normal(size=(K, d))
+    if shape in ("full", "tied"):
+        size = (K, d, d) if shape == "full" else (d, d)
+        factor = np.triu(rng.normal(size=size)) * 0.5 / np.sqrt(d) + np.eye(d)
+    else:
+        factor = rng.uniform(0.5, 2.0, size=(K, d) if shape == "diag" else K)
+    return (log_offsets, means, factor, *([means.mean(axis=0)] if shape == "tied" else []))
+
+
+def random_rows(parameters, n, rng):
+    means = parameters[1]
+    return means[rng.integers(len(means), size=n)] + rng.normal(size=(n, means.shape[1]))

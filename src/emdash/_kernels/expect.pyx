@@ -2,11 +2,11 @@
 
 Never knows a density; a FamilyKernel supplies it.  This and threads.pyx are the only files that know OpenMP.
 
-Rows are cut into blocks; their number depends on (n, K, d) only.  Threads take blocks as they become free; each block has
-statistics of its own, which are added in block order: bitwise the same result for any number of threads.
+Rows are cut into blocks; their number depends on (n, K, d) only.  Threads take blocks as they become free; each block
+has statistics of its own, which are added in block order: bitwise the same result for any number of threads.
 Everything is allocated before the region; inside it nothing can fail and no Python object is touched.
-Memory: per block the statistics (at most about 8 MB in all, or 16 blocks), per thread a tile, K numbers per row of it and the
-kernel's sums.  Nothing grows with n.
+Memory: per block the statistics (at most about 8 MB in all, or 16 blocks), per thread a tile, K numbers per row of it
+and the kernel's sums.  Nothing grows with n.
 Lost: one set of sums per thread (the result then depends on the race); static schedule (one slow core holds up all).
 """
 
@@ -208,9 +208,11 @@ def posterior(FamilyKernel kernel not None, X, Py_ssize_t n_threads, *, labels=N
     if b is not None:
         outputs.log_likelihood, outputs.log_likelihood_step = b.data, b.step
     if c is not None:
-        outputs.responsibilities, outputs.responsibilities_step, outputs.responsibilities_k_step = c.data, c.step, c.d_step
+        outputs.responsibilities = c.data
+        outputs.responsibilities_step, outputs.responsibilities_k_step = c.step, c.d_step
     if e is not None:
-        outputs.log_densities, outputs.log_densities_step, outputs.log_densities_k_step = e.data, e.step, e.d_step
+        outputs.log_densities = e.data
+        outputs.log_densities_step, outputs.log_densities_k_step = e.step, e.d_step
     cdef Rows rows = _rows(kernel, x, 960)
     cdef Py_ssize_t blocks = (x.n + rows.block_rows - 1) // rows.block_rows
     cdef int threads = _threads(kernel, x.n, blocks, n_threads)
@@ -252,7 +254,7 @@ cdef Strided _output(array, str name, str kind, Py_ssize_t n, Py_ssize_t columns
 cdef void _write(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, const Outputs *out, double *memory,
                  double *bad) noexcept nogil:
     """The outputs of one block.  INOUT bad: the first bad row of this thread's blocks, or -1."""
-    cdef Py_ssize_t K = kernel.n_components, first = block * rows.block_rows, n, i, k
+    cdef Py_ssize_t K = kernel.n_components, first = block * rows.block_rows, n, i
     cdef Py_ssize_t last = min(first + rows.block_rows, rows.n)
     cdef TileBuffers buffers = tile_buffers(kernel, memory)
     cdef double *density = memory + tile_buffers_size(kernel)

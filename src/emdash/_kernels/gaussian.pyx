@@ -5,8 +5,8 @@ The E-step is `log_density`, the M-step's sums are `accumulate`; what they call 
 Multiply-adds per row, P = d(d+1)/2: full 2 K (P + d); tied 2 P + 2 K d; diagonal 4 K d; spherical 2 K d + K.
 All quadratic forms and offsets are in bits (base 2), so that the softmax needs no multiplication.
 
-Chosen: sums about the means the pass was given (no cancellation far from the origin).  Tied whitens a row once and then
-takes spherical distances (40x scikit-learn, which multiplies by the factor K times).  Spherical reuses the distances of its
+Chosen: sums about the means the pass was given (nothing cancels far from the origin).  Tied whitens a row once, then
+Chosen: sums about the means the pass was given: nothing cancels far from the origin.  Tied whitens a row once, then
 own E-step for S (`fresh`).
 """
 
@@ -83,7 +83,7 @@ cdef class GaussianKernel(FamilyKernel):
             self.offsets.data[k] = offsets[k] * LOG2_E
             for j in range(self.full):
                 self.means.data[k * self.full + j] = means[k * d + j] if j < d else 0.0
-        # Few, long tiles where a row takes little room; the tile and its responsibilities should stay in the L1/L2 cache.
+        # Few, long tiles where a row takes little room: the tile and its responsibilities should stay in the cache.
         self.tile_rows = 480 if d + K <= 8 else 240 if d + K <= 16 or 16 < d <= 128 else 120
         self.block_rows = 4080
         self.needs_rows = d > 16

@@ -1,7 +1,7 @@
 """What a family of densities must provide, and the tile it is handed.
 
-A new family is one .pyx (here or in another package): subclass FamilyKernel, fill in the sizes in __init__, write the three
-hooks.  Mixtures (expect.pyx) and anything else that needs K log-densities per row then run it, in parallel, unchanged.
+A new family is one .pyx (here or in another package): subclass FamilyKernel, fill in the sizes in __init__, write the
+three hooks.  Mixtures (expect.pyx) and anything else that needs K log-densities per row then run it, in parallel.
 """
 
 from cpython.buffer cimport Py_buffer

@@ -92,7 +92,7 @@ cdef class FamilyKernel:
 
     cdef void accumulate(self, const Tile *tile, const double *responsibilities, double *sums,
                          double *scratch) noexcept nogil:
-        """IN responsibilities (K, stride), weights included, 0 in padded rows.  OUT sums (sums_size) +=."""
+        """IN responsibilities (K, stride), weights included, 0 in padded rows.  OUT sums (sums_size)."""
         pass
 
     cdef void fold(self, const double *sums, double *statistics) noexcept nogil:
@@ -112,7 +112,7 @@ cdef Py_ssize_t tile_stride(FamilyKernel kernel) noexcept nogil:
 
 cdef Py_ssize_t tile_buffers_size(FamilyKernel kernel) noexcept nogil:
     cdef Py_ssize_t stride = tile_stride(kernel)
-    return (kernel.n_features + 1) * stride + (kernel.tile_rows * rounded(kernel.n_features) if kernel.needs_rows else 0)
+        """OUT log_density (K, stride): log2 (weight times density) for all padded rows; -inf allowed, never NaN.
 
 
 cdef TileBuffers tile_buffers(FamilyKernel kernel, double *memory) noexcept nogil:
@@ -134,7 +134,8 @@ cdef TileBuffers tile_buffers(FamilyKernel kernel, double *memory) noexcept nogi
 cdef bint load_tile(FamilyKernel kernel, const char *x, Py_ssize_t row_step, Py_ssize_t feature_step, bint is_float,
                     const char *weights, Py_ssize_t weight_step, Py_ssize_t n, TileBuffers *buffers,
                     Tile *tile) noexcept nogil:
-    """IN x, weights (or NULL): the tile's first row, steps in bytes, 1 <= n <= tile_rows.  OUT tile.  False if not finite."""
+    """IN x, weights (or NULL): the tile's first row, steps in bytes, 1 <= n <= tile_rows.  OUT tile.
+    False if a number of the tile is not finite."""
     cdef Py_ssize_t i, padded = (n + EMDASH_ROW_QUANTUM - 1) // EMDASH_ROW_QUANTUM * EMDASH_ROW_QUANTUM
     for i in range(n):
         if weights == NULL:

@@ -1,0 +1,33 @@
+"""The kernels' calls with their outputs allocated."""
+
+import numpy as np
+
+from emdash._kernels import expect
+from emdash._kernels.gaussian import DiagonalKernel, FullKernel, SphericalKernel, TiedKernel
+
+KERNELS = {
+    "full": FullKernel,
+    "tied": TiedKernel,
+    "diag": DiagonalKernel,
+    "spherical": SphericalKernel,
+}
+SHAPES = tuple(KERNELS)
+
+
+def statistics(kernel, X, weights=None, n_threads=1):
+    out = np.full(kernel.statistics_size, np.nan)
+    assert expect.accumulate(kernel, X, weights, out, n_threads) == -1
+    return out
+
+
+def posterior(kernel, X, n_threads=1):
+    """Log densities (n, K), log-likelihood (n,), responsibilities (n, K), labels (n,)."""
+    n, K = len(X), kernel.n_components
+    out = {
+        "log_densities": np.full((n, K), np.nan),
+        "log_likelihood": np.full(n, np.nan),
+        "responsibilities": np.full((n, K), np.nan),
+        "labels": np.full(n, -1, dtype=np.intp),
+    }
+    assert expect.posterior(kernel, X, n_threads, **out) == -1
+    return tuple(out.values())

@@ -1,0 +1,67 @@
+"""Instruction sets are picked at import; a forked child of a threaded process runs on."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from emdash._kernels import threads
+
+
+def run(program, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_names():
+    assert threads.available_isas()[-1] == "baseline"
+    assert threads.isa() in threads.available_isas()
+    assert isinstance(threads.openmp_enabled(), bool)
+    with pytest.raises(ValueError, match=r"available: .*baseline"):
+        threads._select_isa("sse9")
+
+
+@pytest.mark.parametrize("name", threads.available_isas())
+def test_the_environment_forces_an_instruction_set(name):
+    done = run("from emdash._kernels import threads; print(threads.isa())", EMDASH_ISA=name)
+    assert done.stdout.strip() == name
+
+
+def test_an_unknown_instruction_set_is_an_import_error():
+    done = run("import emdash._kernels.gaussian", EMDASH_ISA="sse9")
+    assert done.returncode != 0
+    assert "ImportError: EMDASH_ISA: instruction set 'sse9' is unknown" in done.stderr
+    assert "baseline" in done.stderr
+
+
+FORK = """
+import os, signal, numpy as np
+from emdash._kernels import expect
+from emdash._kernels.gaussian import DiagonalKernel
+kernel = DiagonalKernel(np.zeros(8), np.random.default_rng(0).normal(size=(8, 4)), np.ones((8, 4)))
+X = np.random.default_rng(1).normal(size=(200000, 4))
+def total():
+    out = np.empty(kernel.statistics_size)
+    expect.accumulate(kernel, X, None, out, 2)
+    return out
+before = total()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    os._exit(0 if (total() == before).all() else 3)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert (total() == before).all()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_a_forked_child_does_not_hang():
+    done = run(FORK, PYTHONWARNINGS="default")
+    assert done.returncode == 0, done.stderr
