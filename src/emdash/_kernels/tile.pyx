@@ -112,7 +112,8 @@ cdef Py_ssize_t tile_stride(FamilyKernel kernel) noexcept nogil:
 
 cdef Py_ssize_t tile_buffers_size(FamilyKernel kernel) noexcept nogil:
     cdef Py_ssize_t stride = tile_stride(kernel)
-        """OUT log_density (K, stride): log2 (weight times density) for all padded rows; -inf allowed, never NaN.
+    cdef Py_ssize_t rows = kernel.tile_rows * rounded(kernel.n_features) if kernel.needs_rows else 0
+    return (kernel.n_features + 1) * stride + rows
 
 
 cdef TileBuffers tile_buffers(FamilyKernel kernel, double *memory) noexcept nogil:
