@@ -6,12 +6,14 @@ threads costs none (`docs/architecture.md`, "Execution").
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
+from emdash.chunk import Chunk
 from emdash.engines.base import (
     Engine,
     RowTask,
@@ -23,10 +25,22 @@ from emdash.engines.base import (
 )
 from emdash.sources.base import Part, Source
 
-__all__ = ["LocalEngine", "usable_cores"]
+__all__ = ["LocalEngine", "inside_a_task", "usable_cores"]
 
 PARTS_PER_THREAD = 4
 """More parts than threads, so that a slow part does not leave the others idle."""
+
+
+def inside_a_task() -> bool:
+    """Tell whether this is a task of a Dask worker."""
+    distributed = sys.modules.get("distributed")
+    if distributed is None:
+        return False
+    try:
+        distributed.get_worker()
+    except ValueError:
+        return False
+    return True
 
 
 def usable_cores() -> int:
@@ -34,11 +48,12 @@ def usable_cores() -> int:
 
     The affinity mask and the container's quota count; environment variables of
     OpenMP do not, because a Dask ``LocalCluster`` leaves ``OMP_NUM_THREADS=1``
-    behind in the process that started it.
+    behind in the process that started it. A task of a Dask worker has one: the
+    worker runs as many tasks as it has threads.
     """
     from joblib import cpu_count  # joblib comes with scikit-learn
 
-    return max(1, int(cpu_count()))
+    return 1 if inside_a_task() else max(1, int(cpu_count()))
 
 
 class LocalEngine(Engine):
@@ -46,7 +61,7 @@ class LocalEngine(Engine):
 
     Chunks are shared out among threads when there are enough of them;
     otherwise the threads work together inside each chunk. Either way the bits
-    of the answer are the same.
+    of the answer are the same, and so is the error if there are several.
 
     Parameters
     ----------
@@ -79,15 +94,42 @@ class LocalEngine(Engine):
         return answers
 
     def _map(self, function: Callable[[Part, int], Any], source: Source) -> Iterable[Any]:
-        """Yield ``function(part, threads)`` for every part, in order."""
+        """Yield ``function(part, threads)`` for every part, in order.
+
+        When one fails, later ones stop after the chunk they are at; earlier
+        ones go on, so that the first error is raised whichever is met first.
+        """
         assert source.n_chunks is not None
         parts = source.parts(part_length(source.n_chunks, PARTS_PER_THREAD * self.n_threads))
         team = min(self.n_threads, len(parts))
-        if team == 1:
+        if team < 2:
             yield from (function(part, self.n_threads) for part in parts)
             return
+        failed: list[int] = []
+
+        def run(index: int) -> Any:
+            try:
+                return function(lambda: _until_failure(parts[index], index, failed), threads)
+            except BaseException:
+                failed.append(index)
+                raise
+
+        threads = max(1, self.n_threads // team)
         pool = ThreadPoolExecutor(team, thread_name_prefix="emdash")
         try:
-            yield from pool.map(lambda part: function(part, max(1, self.n_threads // team)), parts)
+            yield from pool.map(run, range(len(parts)))
         finally:
+            failed.append(-1)  # nobody waits for the rest
             pool.shutdown(cancel_futures=True)
+
+
+class _Stopped(Exception):
+    """Ends a part that nobody waits for."""
+
+
+def _until_failure(part: Part, index: int, failed: list[int]) -> Iterator[Chunk]:
+    """Load the chunks of part number `index` until an earlier part has failed."""
+    for chunk in part():
+        yield chunk
+        if any(other < index for other in failed):
+            raise _Stopped

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from emdash.sources.base import Source
+from emdash.sources.base import Source, check_container
 
 __all__ = ["KINDS", "open_source"]
 
@@ -19,18 +19,20 @@ def _is_path(X: Any) -> bool:
 
 
 def _is_memmap(X: Any) -> bool:
-    return isinstance(X, np.memmap)
+    # results of arithmetic keep the type, but lie in memory and have no map
+    return isinstance(X, np.memmap) and getattr(X, "_mmap", None) is not None
 
 
-def _is_dask_array(X: Any) -> bool:
-    # duck-typed, so that nobody imports Dask who does not use it
-    return hasattr(X, "__dask_graph__") and hasattr(X, "numblocks")
+def _is_dask_collection(X: Any) -> bool:
+    # duck-typed, so that nobody imports Dask who does not use it; an xarray
+    # object in memory has no graph
+    return hasattr(type(X), "__dask_graph__") and X.__dask_graph__() is not None
 
 
 def _is_batches(X: Any) -> bool:
     """Tell batches of rows from the nested lists and frames that scikit-learn takes as arrays."""
     if isinstance(X, list | tuple):
-        return len(X) > 0 and all(getattr(batch, "ndim", 0) == 2 for batch in X)
+        return any(getattr(batch, "ndim", 0) == 2 for batch in X)
     array_like = hasattr(X, "__array__") or hasattr(X, "__array_interface__")
     return isinstance(X, Iterable) and not array_like and not hasattr(X, "shape")
 
@@ -38,7 +40,7 @@ def _is_batches(X: Any) -> bool:
 KINDS: tuple[tuple[Callable[[Any], bool], str, str], ...] = (
     (_is_path, "emdash.sources.npy", "NpySource"),
     (_is_memmap, "emdash.sources.array", "MemmapSource"),
-    (_is_dask_array, "emdash.sources.dask", "DaskSource"),
+    (_is_dask_collection, "emdash.sources.dask", "DaskSource"),
     (_is_batches, "emdash.sources.batches", "BatchesSource"),
 )
 """The registry, one line per kind of input: test, module, class; the first that fits is used."""
@@ -60,4 +62,5 @@ def open_source(X: Any) -> Source | None:
     for fits, module, name in KINDS:
         if fits(X):
             return getattr(import_module(module), name)(X)  # type: ignore[no-any-return]
+    check_container(X, "X")
     return None

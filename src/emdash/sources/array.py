@@ -6,6 +6,7 @@ walked in slices so that its pages can leave memory again.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from typing import Any
 
@@ -68,3 +69,20 @@ class MemmapSource(Source):
             start = index * self.rows_per_chunk
             rows = np.asarray(self.array[start : start + self.rows_per_chunk])
             yield Chunk(as_rows(rows, self.n_features, f"chunk {index}"), index, start)
+            _let_go(self.array, rows)
+
+
+def _let_go(array: Any, rows: NDArray[Any]) -> None:
+    """Take pages that were read out of this process; the system keeps them while it has room.
+
+    Otherwise the whole file counts as memory of this process in the end. Pages
+    of a copy-on-write map hold changes that are nowhere else: they stay.
+    """
+    if array.mode == "c" or not rows.flags.c_contiguous or not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    pages = array._mmap
+    begin = rows.ctypes.data - np.frombuffer(pages, np.uint8).ctypes.data
+    first = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE
+    length = begin + rows.nbytes - first
+    if length > 0:
+        pages.madvise(mmap.MADV_DONTNEED, first, length)

@@ -14,7 +14,15 @@ import numpy as np
 
 from emdash.chunk import Chunk, Rows
 
-__all__ = ["CHUNK_BYTES", "Part", "Source", "as_rows", "check_dtype", "rows_per_chunk"]
+__all__ = [
+    "CHUNK_BYTES",
+    "Part",
+    "Source",
+    "as_rows",
+    "check_container",
+    "check_dtype",
+    "rows_per_chunk",
+]
 
 CHUNK_BYTES = 8 << 20
 """Size of the chunks that emdash itself cuts.
@@ -115,9 +123,12 @@ def as_rows(array: Any, n_features: int, where: str) -> Rows:
     Raises
     ------
     ValueError
-        For another number of columns or dimensions, and for types that are not
-        real numbers.
+        For another number of columns or dimensions, for types that are not real
+        numbers, and for masked values.
+    TypeError
+        For sparse and lazy tables.
     """
+    check_container(array, where)
     array = np.asarray(array)
     if array.ndim != 2 or array.shape[1] != n_features:
         raise ValueError(
@@ -128,6 +139,31 @@ def as_rows(array: Any, n_features: int, where: str) -> Rows:
     if array.dtype in (np.float64, np.float32):  # also false for swapped byte order
         return array
     return array.astype(np.float64)
+
+
+def check_container(array: Any, where: str) -> None:
+    """Refuse containers that NumPy would convert with a loss, or silently load whole.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the call that converts it.
+    """
+    if hasattr(array, "toarray") or hasattr(array, "todense"):
+        raise TypeError(
+            f"{where} is sparse ({type(array).__name__}), but dense rows are needed: "
+            "convert it with .toarray() or .todense()"
+        )
+    if hasattr(array, "__dask_graph__"):
+        raise TypeError(
+            f"{where} is a lazy Dask collection: give one Dask array, "
+            "X = dask.array.concatenate([...])"
+        )
+    if np.ma.is_masked(array):
+        raise ValueError(
+            f"{where} has masked values, which would be used as if they were data: "
+            "drop these rows (numpy.ma.compress_rows) or fill them in (.filled(value))"
+        )
 
 
 def check_dtype(dtype: np.dtype[Any], where: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from emdash.chunk import Chunk
-from emdash.sources.base import Source, as_rows, check_dtype
+from emdash.sources.base import Source, as_rows, check_container, check_dtype
 
 __all__ = ["BatchesSource"]
 
@@ -29,11 +29,13 @@ class BatchesSource(Source):
     TypeError
         For a generator or another iterator, which can be read only once.
     ValueError
-        If it yields nothing, or something that is not a table.
+        If it yields nothing, or something that is not a table; and in a pass, if
+        it yields no longer the rows it did.
     """
 
     def __init__(self, batches: Iterable[Any]) -> None:
-        if iter(batches) is batches:
+        first_pass = iter(batches)
+        if first_pass is batches or iter(batches) is first_pass:
             raise TypeError(
                 f"X is a {type(batches).__name__}, which can be read only once, but EM passes "
                 "over the data many times. Give an object whose __iter__ returns a new "
@@ -41,9 +43,10 @@ class BatchesSource(Source):
                 "'def __iter__(self): yield from make_batches()'"
             )
         self.batches = batches
-        first = next(iter(batches), None)
+        first = next(first_pass, None)
         if first is None:
             raise ValueError("X yields no batches: Found array with 0 sample(s)")
+        check_container(first, "the first batch of X")
         first = np.asarray(first)
         if first.ndim != 2:
             raise ValueError(
@@ -63,9 +66,15 @@ class BatchesSource(Source):
 
     def chunks(self, first: int = 0, last: int | None = None) -> Iterator[Chunk]:
         """Iterate the batches once."""
-        start = 0
+        start, index = 0, -1
         for index, batch in enumerate(islice(self.batches, last)):
             rows = as_rows(batch, self.n_features, f"batch {index} of X")
             if index >= first:
                 yield Chunk(rows, index, start)
             start += len(rows)
+        if last is None and (index < 0 or self.n_rows not in (None, start)):
+            raise ValueError(
+                f"X yielded {start} rows in this pass, but "
+                f"{'some' if self.n_rows is None else self.n_rows} before: EM needs the same "
+                "rows every time, so __iter__ must start afresh whenever X is iterated"
+            )

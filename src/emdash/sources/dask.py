@@ -10,28 +10,31 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import dask
 import numpy as np
-from dask.core import get_dependencies
+from dask.core import quote
 from dask.local import get_sync
 
 from emdash.chunk import Chunk
 from emdash.sources.base import Part, Source, as_rows, check_dtype
+from emdash.sources.shared import (
+    Compute,
+    buried_futures,
+    dependencies,
+    is_future,
+    result_of,
+    share,
+)
 
 __all__ = ["DaskPart", "DaskSource"]
 
 Key = Any
-
-
-class Graph(dict[Key, Any]):
-    """A culled graph that Dask must not look into while it travels inside a task."""
-
-    def __dask_tokenize__(self) -> tuple[str, ...]:
-        return tuple(sorted(map(str, self)))
 
 
 @dataclass
@@ -42,7 +45,7 @@ class DaskPart:
     ----------
     keys : list
         Key of each chunk in the graph.
-    graph : Graph
+    graph : dict
         The tasks that make these chunks and no others.
     futures : dict
         Persisted results that the tasks begin from, by key. Whoever sends the
@@ -56,54 +59,77 @@ class DaskPart:
     """
 
     keys: list[Key]
-    graph: Graph
+    graph: dict[Key, Any]
+    futures: dict[Key, Any]
     first: int
     starts: list[int | None]
     n_features: int
-    futures: dict[Key, Any] = field(default_factory=dict)
 
-    def detach(self) -> tuple[DaskPart, list[Key], list[Any]]:
-        """Return the part without its futures, their keys, and the futures."""
+    def detach(self) -> tuple[DaskPart, list[Any]]:
+        """Return the part without its futures, and the futures."""
         part = copy.copy(self)
-        part.futures = {}
-        return part, list(self.futures), list(self.futures.values())
+        part.futures = dict.fromkeys(self.futures)
+        return part, list(self.futures.values())
 
-    def attach(self, keys: Sequence[Key], values: Sequence[Any]) -> DaskPart:
-        """Return the part with persisted results in their places."""
+    def attach(self, values: Sequence[Any]) -> DaskPart:
+        """Return the part with persisted results in the places of its futures."""
         part = copy.copy(self)
-        part.graph = Graph({**self.graph, **dict(zip(keys, values, strict=True))})
+        results = zip(self.futures, map(quote, values), strict=True)
+        part.graph, part.futures = {**self.graph, **dict(results)}, {}
         return part
 
     def __call__(self) -> Iterator[Chunk]:
         """Compute one chunk after the other, in this thread."""
-        graph = {**self.graph, **{key: future.result() for key, future in self.futures.items()}}
         for offset, (key, start) in enumerate(zip(self.keys, self.starts, strict=True)):
             index = self.first + offset
-            # one chunk's tasks only: nothing computed for it outlives it
-            block = get_sync(_ancestors(graph, [key])[0], key)
+            try:
+                block = self._compute(key)
+            except Exception as error:
+                error.add_note(f"while chunk {index} of the Dask array X was computed")
+                raise
             yield Chunk(as_rows(block, self.n_features, f"chunk {index} of X"), index, start)
 
+    def _compute(self, key: Key) -> Any:
+        """Compute one chunk; nothing that was computed for it outlives it."""
+        tasks, futures = _ancestors(ChainMap(self.futures, self.graph), [key])
+        tasks.update((name, quote(result_of(future))) for name, future in futures.items())
+        # no callbacks: Dask would swap its global list of them under other threads
+        return get_sync(tasks, key, callbacks=())
 
-def _ancestors(graph: Mapping[Key, Any], keys: Sequence[Key]) -> tuple[Graph, dict[Key, Any]]:
+
+def _ancestors(
+    graph: Mapping[Key, Any], keys: Sequence[Key]
+) -> tuple[dict[Key, Any], dict[Key, Any]]:
     """Return the tasks that `keys` depend on, and apart from them the persisted results."""
-    tasks, futures = Graph(), {}
+    tasks: dict[Key, Any] = {}
+    futures: dict[Key, Any] = {}
     pending = list(keys)
     while pending:
         key = pending.pop()
         if key in tasks or key in futures:
             continue
         task = graph[key]
-        if _is_future(task):
+        if is_future(task):
             futures[key] = task
         else:
             tasks[key] = task
-            pending.extend(get_dependencies(graph, key))
+            pending.extend(dependencies(graph, key))
     return tasks, futures
 
 
-def _is_future(task: Any) -> bool:
-    """Tell whether a node is a future, without importing distributed for those who do not use it."""
-    return type(task).__module__.startswith("distributed.") and hasattr(task, "key")
+def _as_array(collection: Any) -> Any:
+    """Return the Dask array that a collection is or holds."""
+    if hasattr(collection, "numblocks"):
+        return collection
+    if hasattr(getattr(collection, "data", None), "numblocks"):  # xarray
+        return collection.data
+    kind = type(collection).__name__
+    advice = (
+        "X.to_dask_array(lengths=True)"
+        if hasattr(collection, "to_dask_array")
+        else "dask.array.from_delayed or dask.array.concatenate"
+    )
+    raise TypeError(f"X is a lazy Dask {kind}, not a Dask array: make one with {advice}")
 
 
 class DaskSource(Source):
@@ -111,11 +137,13 @@ class DaskSource(Source):
 
     Parameters
     ----------
-    array : dask.array.Array of shape (n, d)
+    array : dask.array.Array of shape (n, d), or an xarray object that holds one
         Row counts may be unknown; columns in several chunks are joined.
 
     Raises
     ------
+    TypeError
+        For other Dask collections, with the call that makes an array of them.
     ValueError
         If it is not two-dimensional, or its type or blocks are not plain real numbers.
     """
@@ -123,6 +151,7 @@ class DaskSource(Source):
     collection = True
 
     def __init__(self, array: Any) -> None:
+        array = _as_array(array)
         if array.ndim != 2:
             raise ValueError(
                 f"Expected 2D array, got {array.ndim}D array instead: the Dask array X has shape "
@@ -146,6 +175,8 @@ class DaskSource(Source):
         self.array = array
         self.n_features = int(array.shape[1])
         self.n_chunks = array.numblocks[0]
+        self._keys: list[Key] = [row[0] for row in array.__dask_keys__()]
+        self._graph: dict[Key, Any] | None = None
         self._count(array.chunks[0])
 
     def _count(self, lengths: Sequence[float]) -> None:
@@ -162,28 +193,40 @@ class DaskSource(Source):
         source._count(lengths)
         return source
 
-    def _graph(self) -> Mapping[Key, Any]:
+    def _tasks(self) -> dict[Key, Any]:
         """Return the tasks of all chunks, optimised unless persisted results hang on them."""
         graph = dict(self.array.__dask_graph__())
-        if any(_is_future(task) for task in graph.values()):
-            return graph  # Dask's optimisation would bury the futures inside fused tasks
+        futures = buried_futures(graph)
+        if futures or any(is_future(task) for task in graph.values()):
+            # not optimised: that would bury the futures inside fused tasks
+            return {**graph, **futures}
         (optimized,) = dask.optimize(self.array)
         return dict(optimized.__dask_graph__())
 
-    def parts(self, length: int) -> list[Part]:
-        """Cut the array into runs of `length` chunks, each with its own tasks only."""
-        graph = self._graph()
-        keys = [row[0] for row in self.array.__dask_keys__()]
-        parts: list[Part] = []
-        for first in range(0, len(keys), length):
-            run = slice(first, first + length)
-            tasks, futures = _ancestors(graph, keys[run])
-            parts.append(
-                DaskPart(keys[run], tasks, first, self.starts[run], self.n_features, futures)
-            )
-        return parts
+    def parts(
+        self, length: int, compute: Compute = lambda tasks: dask.compute(*tasks)
+    ) -> list[Part]:
+        """Cut the array into runs of `length` chunks, each with its own tasks only.
+
+        Parameters
+        ----------
+        length : int
+            Chunks per part, a power of two.
+        compute : callable
+            Runs, in the first call, what the chunks have in common.
+        """
+        if self._graph is None:
+            self._graph = share(self._tasks(), self._keys, compute)
+        ends = [*range(length, self.n_chunks, length), self.n_chunks]
+        return [self._part(first, last) for first, last in zip([0, *ends], ends, strict=False)]
+
+    def _part(self, first: int, last: int | None) -> DaskPart:
+        """Return one run of chunks, after :meth:`parts` was called."""
+        assert self._graph is not None
+        run = slice(first, last)
+        tasks, futures = _ancestors(self._graph, self._keys[run])
+        return DaskPart(self._keys[run], tasks, futures, first, self.starts[run], self.n_features)
 
     def chunks(self, first: int = 0, last: int | None = None) -> Iterator[Chunk]:
         """Compute successive chunks in this thread."""
-        for part in self.parts(1)[first:last]:
-            yield from part()
+        yield from islice(self.parts(self.n_chunks)[0](), first, last)

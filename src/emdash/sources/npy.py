@@ -62,8 +62,11 @@ class NpySource(Source):
             )
             return read(file)  # type: ignore[no-any-return]
         except ValueError as error:
+            file.seek(0)
+            zipped = file.read(2) == b"PK"  # a .npz archive
+            advice = "take one array out of the archive" if zipped else "write one"
             raise ValueError(
-                f"{self.path} is not a .npy file ({error}); write one with numpy.save"
+                f"{self.path} is not a .npy file ({error}); {advice} with numpy.save"
             ) from None
 
     def _check_size(self) -> None:
@@ -99,4 +102,8 @@ class NpySource(Source):
     def _read_into(self, file: BinaryIO, buffer: Rows, first_item: int) -> None:
         file.seek(self.offset + first_item * self.dtype.itemsize)
         if file.readinto(buffer.data) < buffer.nbytes:  # type: ignore[attr-defined]
-            raise ValueError(f"{self.path} was cut short while it was being read")
+            row = first_item % self.n_rows if self.fortran_order else first_item // self.n_features
+            raise ValueError(
+                f"{self.path} was cut short while it was being read, after row {row}: "
+                "write it again, and fit when it is complete"
+            )
