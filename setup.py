@@ -20,6 +20,7 @@ if sys.platform == "win32":
 else:
     flags = ["-O1", "-g"] if debug else ["-O3", "-g0"]
     flags += ["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+    flags += ["-Werror=implicit-function-declaration"]  # how a call outside the limited API shows
 extensions = [
     Extension(
         f"emdash._kernels.{path.stem}",

@@ -7,7 +7,7 @@ Per row: 8 d bytes read, 8 d (or 16 d, with needs_rows) written to the cache.
 from cpython.buffer cimport (
     PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
 )
-from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.math cimport isfinite
 from libc.stdint cimport uintptr_t
 from libc.string cimport memcpy
@@ -25,15 +25,15 @@ cdef class Aligned:
 
     def __cinit__(self, Py_ssize_t size):
         """IN size: number of doubles."""
-        if size < 0 or size > (<size_t>-1 >> 1) // sizeof(double) - 16:
+        if size < 0 or <size_t>size > (<size_t>-1 >> 1) // sizeof(double) - 16:
             raise MemoryError
-        self.block = PyMem_RawMalloc(<size_t>size * sizeof(double) + 64)
+        self.block = PyMem_Malloc(<size_t>size * sizeof(double) + 64)
         if self.block == NULL:
             raise MemoryError
         self.data = <double *>((<uintptr_t>self.block + 63) & ~<uintptr_t>63)
 
     def __dealloc__(self):
-        PyMem_RawFree(self.block)
+        PyMem_Free(self.block)
 
 
 cdef bint _format_is(const char *text, const char *codes) noexcept:
