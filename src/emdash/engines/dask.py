@@ -80,7 +80,7 @@ def current_client(array: Any) -> Any | None:
     distributed = sys.modules.get("distributed")
     if distributed is None or inside_a_task():
         return None
-    if not dask.config.get("scheduler", None):
+    if dask.config.get("scheduler", None) in (None, "distributed", "dask.distributed"):
         with contextlib.suppress(ValueError):  # there is none
             _refuse_asynchronous(distributed.Client.current())
     client = getattr(get_scheduler(collections=[array]), "__self__", None)

@@ -12,6 +12,7 @@ Must never know: who runs the tasks.
 
 from __future__ import annotations
 
+import math
 import uuid
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -86,18 +87,23 @@ def buried_futures(graph: Mapping[Key, Any]) -> dict[Key, Any]:
     ``dask.optimize`` leaves such a graph if it is given an array that was persisted.
     """
     keys = {key for task in graph.values() for key in getattr(task, "dependencies", ())}
-    return {key: _future(key) for key in keys - graph.keys()}
+    missing = keys - graph.keys()
+    if not missing:
+        return {}
+    from distributed import Future
 
-
-def _future(key: Key) -> Any:
-    from distributed import Future, get_client
-
-    return Future(key, get_client())
+    return {key: Future(key) for key in missing}
 
 
 def result_of(future: Any) -> Any:
-    """Return the result of a future; one that travelled inside a task belongs to no client."""
-    return (future if future.client is not None else _future(future.key)).result()
+    """Return the result of a future of this process, or of one that belongs to no client.
+
+    The latter came inside the argument of a task, or was buried: Dask finds the
+    result by its key, and steps aside meanwhile if it needs this thread.
+    """
+    if future.client is not None:
+        return future.result()
+    return delayed(_bounded)(Delayed(future.key, {future.key: future}), math.inf).compute()
 
 
 def dependencies(graph: Mapping[Key, Any], key: Key) -> set[Key]:
@@ -105,7 +111,7 @@ def dependencies(graph: Mapping[Key, Any], key: Key) -> set[Key]:
     return set() if is_future(graph[key]) else set(get_dependencies(graph, key))
 
 
-def _bounded(value: Any, most: int) -> Any:
+def _bounded(value: Any, most: float) -> Any:
     """Return the value unless it takes more bytes than `most`."""
     if sizeof(value) > most:
         raise _TooLargeError

@@ -1,0 +1,100 @@
+"""The same bits on one, two and three workers, started by hand or not, under every scheduler."""
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+from clusters import cluster_by_hand, computed, forget_log, local_cluster, within
+from distributed import Client
+
+from emdash import GaussianMixture
+
+CHUNKS = {
+    "even": (50,) * 12,
+    "odd": (1, 0, 7, 300, 0, 0, 91, 64, 64, 64, 8, 1, 0),
+    "one": (600,),
+}
+
+
+def fit(X, chunks, start):
+    """Fit with passes only, the number of iterations fixed by convergence."""
+    return GaussianMixture(3, tol=1e-7, **start).fit(da.from_array(X, chunks=(chunks, X.shape[1])))
+
+
+def assert_same_bits(model, reference):
+    assert model.n_iter_ == reference.n_iter_ > 3
+    assert model.lower_bounds_ == reference.lower_bounds_
+    for name in ("weights_", "means_", "covariances_", "precisions_cholesky_"):
+        np.testing.assert_array_equal(getattr(model, name), getattr(reference, name))
+
+
+@pytest.fixture(scope="module")
+def references(X, start):
+    """The fit under the synchronous scheduler, by chunking."""
+    with dask.config.set(scheduler="synchronous"):
+        return {name: fit(X, chunks, start) for name, chunks in CHUNKS.items()}
+
+
+@pytest.mark.parametrize("scheduler", ["threads", "synchronous", "processes"])
+def test_local_schedulers(X, start, references, scheduler):
+    with dask.config.set(scheduler=scheduler):
+        for name, chunks in CHUNKS.items():
+            assert_same_bits(fit(X, chunks, start), references[name])
+
+
+@pytest.mark.parametrize(("n_workers", "threads"), [(1, 1), (2, 1), (3, 2)])
+def test_local_clusters(X, start, references, n_workers, threads):
+    with local_cluster(n_workers, threads) as cluster, Client(cluster) as client:
+        for name, chunks in CHUNKS.items():
+            assert_same_bits(within(60, fit, X, chunks, start), references[name])
+        assert computed(client)["emdash-estep"] > 0  # it did run there
+
+
+def test_cluster_started_by_hand(X, start, references, tmp_path):
+    with (
+        cluster_by_hand(tmp_path, 2) as file,
+        Client(scheduler_file=file, timeout=60) as client,
+    ):
+        client.wait_for_workers(2, timeout=60)
+        assert_same_bits(within(60, fit, X, CHUNKS["odd"], start), references["odd"])
+        assert computed(client)["emdash-estep"] > 0
+
+
+def test_the_whole_fit_with_its_start(X, client):
+    x = da.from_array(X, chunks=(37, 4))
+    there = GaussianMixture(3, random_state=3).fit(x)
+    assert computed(client)["emdash-estep"] > 0
+    with dask.config.set(scheduler="threads"):
+        here = GaussianMixture(3, random_state=3).fit(x)
+    np.testing.assert_array_equal(there.covariances_, here.covariances_)
+
+
+@pytest.mark.parametrize("scheduler", ["threads", "synchronous"])
+def test_a_configured_scheduler_wins_over_the_client(X, start, client, scheduler):
+    with dask.config.set(scheduler=scheduler):
+        fit(X, CHUNKS["even"], start).score(da.from_array(X, chunks=100))
+    assert computed(client) == {}
+
+
+def test_the_current_client_is_used(X, start, client, references):
+    """The innermost of several, as everywhere in Dask."""
+    with local_cluster(1) as other, Client(other, set_as_default=False) as inner:
+        with inner.as_current():
+            assert_same_bits(fit(X, CHUNKS["even"], start), references["even"])
+        assert computed(inner)["emdash-estep"] > 0
+        assert computed(client) == {}
+        forget_log(inner)
+        fit(X, CHUNKS["even"], start)
+        assert computed(inner) == {}
+        assert computed(client)["emdash-estep"] > 0
+
+
+def test_unknown_row_counts_and_columns_in_several_chunks(X, client):
+    x = da.from_array(X, chunks=(70, 3))
+    x = x[x[:, 0] > 0]
+    assert np.isnan(x.shape[0])
+    there = GaussianMixture(3, random_state=0).fit(x)
+    here = GaussianMixture(3, random_state=0).fit(X[X[:, 0] > 0])
+    assert there.n_iter_ == here.n_iter_
+    np.testing.assert_allclose(there.covariances_, here.covariances_, rtol=1e-10)
+    np.testing.assert_allclose(there.score(x), here.score(X[X[:, 0] > 0]), rtol=1e-12)
