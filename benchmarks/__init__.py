@@ -1,0 +1,9 @@
+"""The benchmarks of emdash, for asv and by hand.
+
+    asv run --quick --python=same --config benchmarks/asv.conf.json    # the installed package
+    asv continuous --factor 1.5 --config benchmarks/asv.conf.json main HEAD
+    python benchmarks/rivals.py                                        # beside other systems
+
+``EMDASH_BENCH_QUICK=1`` makes all data small: it shows that everything runs and
+measures nothing.
+"""

@@ -1,0 +1,159 @@
+"""What a pass costs on a Dask cluster, beside one task per chunk (`naive.py`).
+
+A ``LocalCluster`` of two worker processes with one thread each. Chunks are tiny
+where overhead is measured, so that nothing but overhead is left.
+"""
+
+from __future__ import annotations
+
+import atexit
+import statistics
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from benchmarks.data import QUICK, clusters, draw
+from benchmarks.iteration import Iteration
+
+__all__ = ["Iterations", "Overhead", "Tasks"]
+
+ENGINES = ("emdash", "naive")
+FEW, MANY = (4, 12) if QUICK else (16, 512)
+REPEATS = 2 if QUICK else 7
+
+
+@lru_cache(maxsize=1)
+def client() -> Any:
+    """Return a client of the cluster, which is started once per process."""
+    import distributed
+
+    found = distributed.Client(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
+    )
+    atexit.register(close)
+    return found
+
+
+def close() -> None:
+    """Stop the cluster if there is one."""
+    if client.cache_info().currsize:
+        client().close()
+        client().cluster.close()
+        client.cache_clear()
+
+
+def iteration(engine: str, n_chunks: int, rows_per_chunk: int, persist: bool = True) -> Iteration:
+    """Return an EM iteration over a Dask array of 10 features, warmed up."""
+    import dask
+    import dask.array
+
+    from benchmarks.naive import NaiveEngine
+
+    client()
+    truth = clusters(10, 10)
+    chunks = [dask.delayed(draw)(truth, rows_per_chunk, seed=i) for i in range(n_chunks)]
+    array = dask.array.concatenate(
+        [dask.array.from_delayed(chunk, (rows_per_chunk, 10), dtype=float) for chunk in chunks]
+    )
+    if persist:
+        array = array.persist()
+    found = Iteration(array, truth.nearby(), engine=NaiveEngine() if engine == "naive" else None)
+    found()
+    return found
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """Return the median wall time of a few runs."""
+    times = []
+    for _ in range(REPEATS):
+        begin = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
+class Overhead:
+    """Fixed cost of a pass, and what each further chunk adds, with persisted chunks of 100 rows.
+
+    Catches tasks per chunk instead of per part (the slope rises from some 0.03 ms to about
+    1 ms), plans rebuilt every pass, and round trips added to the driver.
+    """
+
+    params = (ENGINES,)
+    param_names = ("engine",)
+    timeout = 300
+
+    def setup(self, engine: str) -> None:
+        self.few, self.many = (seconds(iteration(engine, n, 100)) for n in (FEW, MANY))
+        self.slope = (self.many - self.few) / (MANY - FEW)
+
+    def track_fixed(self, engine: str) -> float:
+        """Return the cost of a pass without chunks."""
+        return 1e3 * (self.few - FEW * self.slope)
+
+    def track_per_chunk(self, engine: str) -> float:
+        """Return what a chunk adds."""
+        return 1e3 * self.slope
+
+    track_fixed.unit = "ms"  # type: ignore[attr-defined]
+    track_per_chunk.unit = "ms"  # type: ignore[attr-defined]
+
+
+class Iterations:
+    """An iteration over 64 chunks of 20 000 rows, held by the cluster or made anew in each pass.
+
+    Catches data moved between workers, chunks computed twice, and parts that leave a worker idle.
+    """
+
+    params = (ENGINES, ("persisted", "streamed"))
+    param_names = ("engine", "data")
+    timeout = 300
+
+    def setup(self, engine: str, data: str) -> None:
+        rows = 100 if QUICK else 20_000
+        self.run = iteration(engine, 4 if QUICK else 64, rows, persist=data == "persisted")
+
+    def time_iteration(self, engine: str, data: str) -> None:
+        """Pass, M-step and factorisations."""
+        self.run()
+
+
+class Tasks:
+    """How many tasks of a pass the workers run.
+
+    Catches a plan that lets tasks grow with chunks: emdash's number must stay the same from
+    some number of chunks on, where the naive one follows it.
+    """
+
+    params = (ENGINES, (FEW, MANY))
+    param_names = ("engine", "chunks")
+
+    def setup(self, engine: str, n_chunks: int) -> None:
+        self.run = iteration(engine, n_chunks, 100)
+
+    def track_tasks(self, engine: str, n_chunks: int) -> int:
+        """Run one iteration and return the number of tasks."""
+        counter = count_tasks()
+        scheduler = client().cluster.scheduler
+        scheduler.add_plugin(counter, name="count")
+        try:
+            self.run()
+        finally:
+            scheduler.remove_plugin("count")
+        return int(counter.finished)
+
+    track_tasks.unit = "tasks"  # type: ignore[attr-defined]
+
+
+def count_tasks() -> Any:
+    """Return a scheduler plugin that counts the tasks that workers finish."""
+    from distributed.diagnostics.plugin import SchedulerPlugin
+
+    class Counter(SchedulerPlugin):
+        finished = 0
+
+        def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
+            self.finished += (start, finish) == ("processing", "memory")
+
+    return Counter()

@@ -1,0 +1,132 @@
+"""The compiled kernels alone: one call on rows in memory, without the M-step."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchmarks.data import clusters, draw, size
+from benchmarks.iteration import Iteration
+from emdash._kernels import threads
+from emdash._kernels.expect import accumulate, posterior
+from emdash.models.mixture import Expect
+
+__all__ = ["Accumulate", "Memory", "Outputs", "Posterior"]
+
+TYPES = ("full", "tied", "diag", "spherical")
+SHAPES = ((1, 4), (4, 16), (10, 10), (32, 32), (64, 64))
+USUAL = ("best", "float64", 1)
+UNUSUAL = (("avx2", "baseline"), ("float32",), (2,))
+
+
+def bound(iteration: Iteration, isa: str = "best") -> Expect:
+    """Return the E-step, bound to an instruction set by name."""
+    usual = threads.isa()
+    threads._select_isa(threads.available_isas()[0] if isa == "best" else isa)
+    try:
+        return iteration.model.task(iteration.parameters)
+    finally:
+        threads._select_isa(usual)
+
+
+class _Kernel:
+    """Rows and a kernel; instruction set, type of the rows and threads vary one at a time."""
+
+    params = (
+        TYPES,
+        SHAPES,
+        *((usual, *others) for usual, others in zip(USUAL, UNUSUAL, strict=True)),
+    )
+    param_names = ("covariance", "(d, K)", "isa", "dtype", "threads")
+
+    def setup(
+        self, covariance: str, shape: tuple[int, int], isa: str, dtype: str, n_threads: int
+    ) -> None:
+        given = (isa, dtype, n_threads)
+        if sum(value != usual for value, usual in zip(given, USUAL, strict=True)) > 1:
+            raise NotImplementedError("only one setting at a time differs from the usual ones")
+        if isa not in ("best", *threads.available_isas()):
+            raise NotImplementedError(f"this machine has no {isa}")
+        d, K = shape
+        truth = clusters(d, K, covariance_type=covariance)
+        self.X = draw(truth, size(min(300_000, 4_000_000_000 // (K * d * d))), dtype)
+        task = bound(Iteration(self.X, truth.nearby(), covariance), isa)
+        self.kernel = task.kernel
+        self.sums = np.empty(task.layout.size)
+        self.responsibilities = np.zeros((len(self.X), K))
+
+
+class Accumulate(_Kernel):
+    """The pass that sums statistics.
+
+    Catches a kernel that lost speed: for one covariance type, one size (a block size that no
+    longer fits), one instruction set (dispatch broken, a loop no longer vectorised), float32
+    rows (which should cost what float64 rows do), or two threads (imbalance, false sharing).
+    """
+
+    def time_accumulate(
+        self, covariance: str, shape: tuple[int, int], isa: str, dtype: str, n_threads: int
+    ) -> None:
+        """Sum the statistics of all rows."""
+        accumulate(self.kernel, self.X, None, self.sums, n_threads)
+
+
+class Posterior(_Kernel):
+    """The pass that writes responsibilities.
+
+    Catches the same losses as :class:`Accumulate` in the half that prediction uses, and a
+    slow transposing store.
+    """
+
+    def time_posterior(
+        self, covariance: str, shape: tuple[int, int], isa: str, dtype: str, n_threads: int
+    ) -> None:
+        """Write the responsibilities of all rows."""
+        posterior(self.kernel, self.X, n_threads, responsibilities=self.responsibilities)
+
+
+class Outputs:
+    """The per-row answers that ``predict`` and ``score_samples`` ask for.
+
+    Catches one output that became dearer than the E-step it rides on.
+    """
+
+    params = (("labels", "log_likelihood", "log_densities"), ((10, 10), (64, 64)))
+    param_names = ("output", "(d, K)")
+
+    def setup(self, output: str, shape: tuple[int, int]) -> None:
+        d, K = shape
+        truth = clusters(d, K)
+        X = draw(truth, size(300_000 if d == 10 else 15_000))
+        iteration = Iteration(X, truth.nearby(), n_threads=1)
+        self.question = iteration.model.rows(iteration.parameters, output)
+        (self.chunk,) = iteration.source.chunks()
+        self.answers = self.question(self.chunk, 1)
+
+    def time_output(self, output: str, shape: tuple[int, int]) -> None:
+        """Answer for all rows with one thread."""
+        self.question(self.chunk, 1, out=self.answers)
+
+
+class Memory:
+    """Peak memory where an array of n x K would be 32 times the data.
+
+    Catches a kernel that keeps densities or responsibilities of more than a tile.
+    """
+
+    params = (TYPES,)
+    param_names = ("covariance",)
+
+    def setup(self, covariance: str) -> None:
+        truth = clusters(2, 64, covariance_type=covariance)
+        self.X = draw(truth, size(500_000))
+        self.task = bound(Iteration(self.X, truth.nearby(), covariance))
+        self.sums = np.empty(self.task.layout.size)
+        self.log_likelihood = np.empty(len(self.X))
+
+    def peakmem_accumulate(self, covariance: str) -> None:
+        """Sum the statistics of 500 000 rows, 8 MB of data."""
+        accumulate(self.task.kernel, self.X, None, self.sums, 2)
+
+    def peakmem_log_likelihood(self, covariance: str) -> None:
+        """Write the log-likelihood of 500 000 rows."""
+        posterior(self.task.kernel, self.X, 2, log_likelihood=self.log_likelihood)
