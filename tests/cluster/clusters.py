@@ -32,7 +32,7 @@ def local_cluster(n_workers: int, threads_per_worker: int = 1) -> Iterator[Local
 
 @contextlib.contextmanager
 def cluster_by_hand(directory: Path, n_workers: int) -> Iterator[str]:
-    """Start ``dask scheduler`` and ``dask worker`` as a person would; yield the scheduler's file."""
+    """Start ``dask scheduler`` and ``dask worker`` by hand; yield the scheduler file."""
     program = str(Path(sys.executable).with_name("dask"))
     file = str(directory / "scheduler.json")
     where = ["--scheduler-file", file, "--host", "127.0.0.1", "--no-dashboard"]

@@ -32,7 +32,7 @@ def _is_dask_collection(X: Any) -> bool:
 def _is_batches(X: Any) -> bool:
     """Tell batches of rows from the nested lists and frames that scikit-learn takes as arrays."""
     if isinstance(X, list | tuple):
-        return any(getattr(batch, "ndim", 0) == 2 for batch in X)
+        return any(_is_dask_collection(x) or getattr(x, "ndim", 0) == 2 for x in X)
     array_like = hasattr(X, "__array__") or hasattr(X, "__array_interface__")
     return isinstance(X, Iterable) and not array_like and not hasattr(X, "shape")
 

@@ -25,13 +25,14 @@ class ArraySource(Source):
     Parameters
     ----------
     array : ndarray of shape (n, d), float32 or float64
-        Any strides, possibly read-only. Not copied, never modified.
+        Any strides, possibly read-only. Not copied unless its byte order is
+        foreign; never modified.
     """
 
     in_memory = True
 
     def __init__(self, array: Rows) -> None:
-        self.array = array
+        self.array = as_rows(array, array.shape[1], "X")
         self.n_rows, self.n_features = array.shape
         self.n_chunks = 1
 

@@ -149,15 +149,15 @@ def check_container(array: Any, where: str) -> None:
     TypeError, ValueError
         Naming the call that converts it.
     """
-    if hasattr(array, "toarray") or hasattr(array, "todense"):
-        raise TypeError(
-            f"{where} is sparse ({type(array).__name__}), but dense rows are needed: "
-            "convert it with .toarray() or .todense()"
-        )
     if hasattr(array, "__dask_graph__"):
         raise TypeError(
             f"{where} is a lazy Dask collection: give one Dask array, "
             "X = dask.array.concatenate([...])"
+        )
+    if hasattr(array, "toarray") or hasattr(array, "todense"):
+        raise TypeError(
+            f"{where} is sparse ({type(array).__name__}), but dense rows are needed: "
+            "convert it with .toarray() or .todense()"
         )
     if np.ma.is_masked(array):
         raise ValueError(

@@ -119,17 +119,17 @@ def _ancestors(
 
 def _as_array(collection: Any) -> Any:
     """Return the Dask array that a collection is or holds."""
-    if hasattr(collection, "numblocks"):
+    kind = type(collection)  # a Delayed object itself has every attribute
+    if hasattr(kind, "numblocks"):
         return collection
-    if hasattr(getattr(collection, "data", None), "numblocks"):  # xarray
+    if hasattr(kind, "data") and hasattr(type(collection.data), "numblocks"):  # xarray
         return collection.data
-    kind = type(collection).__name__
     advice = (
         "X.to_dask_array(lengths=True)"
-        if hasattr(collection, "to_dask_array")
+        if hasattr(kind, "to_dask_array")
         else "dask.array.from_delayed or dask.array.concatenate"
     )
-    raise TypeError(f"X is a lazy Dask {kind}, not a Dask array: make one with {advice}")
+    raise TypeError(f"X is a lazy Dask {kind.__name__}, not a Dask array: make one with {advice}")
 
 
 class DaskSource(Source):
