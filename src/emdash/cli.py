@@ -58,7 +58,11 @@ def plain_errors() -> Iterator[None]:
 
 
 @click.group(
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "show_default": True,
+    },
     epilog=examples(
         "emdash demo",
         "emdash fit measurements.npy -k 8 -o model.npz",
@@ -94,7 +98,6 @@ def main() -> None:
     "--covariance",
     type=click.Choice(COVARIANCE_TYPES),
     default="full",
-    show_default=True,
     help="Matrix per component, one matrix, variances per component, one per component.",
 )
 @click.option(
@@ -102,7 +105,6 @@ def main() -> None:
     type=click.FloatRange(min=0),
     metavar="X",
     default=1e-3,
-    show_default=True,
     help="Stop when the mean log-likelihood per row changes by less.",
 )
 @click.option(
@@ -110,7 +112,6 @@ def main() -> None:
     type=click.IntRange(min=0),
     metavar="N",
     default=100,
-    show_default=True,
     help="Largest number of passes over the data; 0 keeps the start.",
 )
 @click.option(
@@ -118,22 +119,16 @@ def main() -> None:
     type=click.FloatRange(min=0),
     metavar="X",
     default=1e-6,
-    show_default=True,
     help="Added to the diagonal of the covariances, in the unit of the data squared.",
 )
 @click.option(
-    "--init",
-    type=click.Choice(INIT_PARAMS),
-    default="kmeans",
-    show_default=True,
-    help="How to find the start.",
+    "--init", type=click.Choice(INIT_PARAMS), default="kmeans", help="How to find the start."
 )
 @click.option(
     "--n-init",
     type=POSITIVE,
     metavar="N",
     default=1,
-    show_default=True,
     help="Number of starts, of which the best fit is kept.",
 )
 @click.option(
@@ -141,7 +136,6 @@ def main() -> None:
     type=SEED,
     metavar="N",
     default=0,
-    show_default=True,
     help="Seed of the start; the same seed gives the same model.",
 )
 @threads_option
@@ -353,24 +347,16 @@ def versions() -> None:
     type=click.IntRange(min=1000),
     metavar="N",
     default=15_000_000,
-    show_default=True,
     help="Rows of the table, 80 bytes each; it is written to disk and removed at the end.",
 )
 @click.option(
-    "-k",
-    "--components",
-    type=POSITIVE,
-    metavar="N",
-    default=8,
-    show_default=True,
-    help="Number of components.",
+    "-k", "--components", type=POSITIVE, metavar="N", default=12, help="Number of components."
 )
 @click.option(
     "-o",
     "--output",
     type=FILE,
     default=Path("emdash-demo"),
-    show_default=True,
     metavar="DIRECTORY",
     help="Where to write the pictures and, while it runs, the table.",
 )
@@ -380,7 +366,7 @@ def versions() -> None:
     help="Use this Dask cluster, for example tcp://127.0.0.1:8786, instead of two local "
     "workers; they must see the output directory.",
 )
-@click.option("--seed", type=SEED, metavar="N", default=0, show_default=True, help="Seed.")
+@click.option("--seed", type=SEED, metavar="N", default=0, help="Seed.")
 @click.option("--keep", is_flag=True, help="Keep the table, in DIRECTORY/table.")
 @plain_errors()
 def demo(

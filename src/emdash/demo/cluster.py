@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -41,19 +42,49 @@ def connect(scheduler: str | None, scratch: Path) -> Iterator[Any]:
         with Client(scheduler, timeout="10s") as client:
             yield client
         return
-    with (
-        LocalCluster(
-            n_workers=N_WORKERS,
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=WORKER_BYTES,
-            dashboard_address=":0",  # any free port: 8787 may be in use
-            local_directory=str(scratch),
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
+    with ExitStack() as stack:
+        with _interrupts_held_back():
+            cluster = stack.enter_context(
+                LocalCluster(
+                    n_workers=N_WORKERS,
+                    threads_per_worker=1,
+                    processes=True,
+                    memory_limit=WORKER_BYTES,
+                    dashboard_address=":0",  # any free port: 8787 may be in use
+                    local_directory=str(scratch),
+                    silence_logs=logging.CRITICAL,
+                )
+            )
+        yield stack.enter_context(Client(cluster))
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Let Ctrl-C wait until the workers are up, and never reach those started meanwhile.
+
+    A terminal sends it to every process; workers would answer with tracebacks,
+    while it is for this process to close them. Threads and processes inherit
+    the mask of signals; Windows has none, there the workers do answer.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Ctrl-C goes to the main thread
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    masked = hasattr(signal, "pthread_sigmask")
+    if masked:
+        from multiprocessing import resource_tracker
+
+        resource_tracker.ensure_running()  # it would unblock the signal when it is started
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        if masked:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def resident() -> int:

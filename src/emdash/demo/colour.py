@@ -41,4 +41,6 @@ def lab_to_rgb(lab: Array) -> Array:
     f = np.stack([y + lab[..., 1] / 5, y, y - lab[..., 2] / 2], axis=-1)
     t = np.where(f > KNEE, f**3, 3 * KNEE**2 * (f - KNEE * 2 / 3)) * WHITE
     linear = np.clip(t @ np.linalg.inv(TO_XYZ).T, 0, 1)
-    return np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear)
+    return np.asarray(
+        np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear)
+    )
