@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.data import clusters, draw, size
+from benchmarks.data import QUICK, clusters, draw, size
 from emdash import GaussianMixture
 
 __all__ = ["Default", "Start", "Tiny"]
 
+TYPES = ("full", "spherical") if QUICK else ("full", "tied", "diag", "spherical")
 COMPONENTS = {"iris": 3, "digits": 10, "china": 8, "generated": 10}
 
 
@@ -34,7 +35,7 @@ class Default:
     number of iterations must be that of scikit-learn from the same random state.
     """
 
-    params = (("iris", "digits", "china", "generated"), ("full", "tied", "diag", "spherical"))
+    params = (tuple(COMPONENTS), TYPES)
     param_names = ("data", "covariance")
     timeout = 300
 
