@@ -31,7 +31,10 @@ FINEST, COARSEST = 1.0, 16.0
 
 LEAST_SCALES = 4
 CHUNK_BYTES = 8 << 20
-"""Size of a file of the table: what a worker holds in memory at a time."""
+"""Largest size of a file of the table: what a worker holds in memory at a time."""
+
+LEAST_FILES = 16
+"""A small table is cut all the same, so that there is something to add up."""
 
 
 @cache
@@ -115,7 +118,8 @@ def write_table(folder: Path, n_rows: int) -> Any:
             for (name, scale), start, end in zip(blocks, ends[:-1], ends[1:], strict=True)
         ]
     )
-    table = table.rechunk({0: CHUNK_BYTES // (8 * len(COLUMNS))})
+    rows_per_file = min(CHUNK_BYTES // (8 * len(COLUMNS)), -(-n_rows // LEAST_FILES))
+    table = table.rechunk({0: rows_per_file})
     with dask.config.set(scheduler="threads"):  # also where a cluster runs already
         da.to_npy_stack(folder, table)
     return da.from_npy_stack(folder, mmap_mode=None)

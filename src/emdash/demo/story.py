@@ -155,7 +155,7 @@ def _fit_out_of_core(
         fit = _fit(start, table, lambda: f"workers {_bytes(meter.peak)}{of}")
     click.echo(
         f"   peak of the workers {_bytes(meter.peak)}: the fit added "
-        f"{_bytes(meter.peak - meter.first)} and never held the {_bytes(table.nbytes)} of the table"
+        f"{_bytes(meter.peak - meter.first)}, for a table of {_bytes(table.nbytes)}"
     )
     click.echo(
         f"   {PASSES} passes are the budget of the demo; without one a fit goes on until the\n"
@@ -169,7 +169,7 @@ def _say_limits(client: Any, table: Any, limit: int, meter: Meter) -> None:
     if limit:
         click.echo(
             f"   {n} worker processes may use {_bytes(limit)} together; the table is "
-            f"{table.nbytes / limit:.1f} times that"
+            f"{table.nbytes / limit:.2g} times that"
         )
     else:
         click.echo(f"   {n} worker processes without a memory limit")
@@ -244,4 +244,4 @@ def _draw(output: Path, model: GaussianMixture, held: GaussianMixture, n_rows: i
 
 
 def _bytes(number: float) -> str:
-    return f"{number / 1e9:.2f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
+    return f"{number / 1e9:.2f} GB" if number >= 1e9 else f"{number / 1e6:.3g} MB"
