@@ -282,8 +282,10 @@ def test_no_workers_yet(X, start, monkeypatch):
 
         model = GaussianMixture(3, tol=0.0, max_iter=3, callback=note, **start)
         threading.Timer(1.0, cluster.scale, (2,)).start()
-        with pytest.warns(UserWarning, match="did not converge"):
-            with pytest.warns(UserWarning, match="has no workers"):
-                within(60, model.fit, x)
+        with (
+            pytest.warns(UserWarning, match="did not converge"),
+            pytest.warns(UserWarning, match="has no workers"),
+        ):
+            within(60, model.fit, x)
         assert seen == [1, 2, 3]
         assert computed(client)["emdash-estep"] > 0

@@ -7,7 +7,7 @@ Must never know: models, families. A task is any picklable callable
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -98,8 +98,15 @@ def part_length(n_chunks: int, most_parts: int) -> int:
 
 
 def run_part(task: Task, part: Part, n_threads: int) -> Any:
-    """Fold `task` over the chunks of one part, loading one chunk at a time."""
-    return fold(task(chunk, n_threads) for chunk in part())
+    """Fold `task` over the chunks of one part, with one chunk in memory at a time."""
+
+    def answers() -> Iterator[Any]:
+        for chunk in part():
+            answer = task(chunk, n_threads)
+            del chunk  # before the next one is loaded
+            yield answer
+
+    return fold(answers())
 
 
 def empty_rows(task: RowTask, n_rows: int) -> NDArray[Any]:

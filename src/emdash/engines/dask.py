@@ -233,6 +233,7 @@ def _advise(error: BaseException) -> None:
     """Say what to do about a failure of the cluster itself."""
     if type(error).__name__ == "KilledWorker" or isinstance(error, MemoryError):
         error.add_note(
-            "A worker holds about two chunks of X per thread at a time. If they do not fit in "
-            "its memory, make them smaller, X.rechunk({0: rows}), or start workers with more"
+            "A worker holds one chunk of X per thread at a time, and what it takes to compute it. "
+            "If they do not fit in its memory, make them smaller, X.rechunk({0: rows}), or give "
+            "the workers more"
         )

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
-
 from emdash.chunk import Chunk
 from emdash.engines.base import (
     Engine,
@@ -29,6 +27,9 @@ __all__ = ["LocalEngine", "inside_a_task", "usable_cores"]
 
 PARTS_PER_THREAD = 4
 """More parts than threads, so that a slow part does not leave the others idle."""
+
+GROWTH_BYTES = 1 << 20
+"""Least that an answer of unknown length grows by, so that it does not for every small batch."""
 
 
 def inside_a_task() -> bool:
@@ -81,16 +82,31 @@ class LocalEngine(Engine):
     def each(self, task: RowTask, source: Source) -> Any:
         """Return the answers of `task` as one NumPy array."""
         if source.n_rows is None:
-            return np.concatenate([task(chunk, self.n_threads) for chunk in source.chunks()])
+            return self._each_uncounted(task, source)
         answers = empty_rows(task, source.n_rows)
 
         def fill(part: Part, threads: int) -> None:
             for chunk in part():
                 assert chunk.start is not None  # known lengths mean known starts
                 task(chunk, threads, out=answers[chunk.start : chunk.start + len(chunk)])
+                del chunk  # before the next one is loaded
 
         for _ in self._map(fill, source):
             pass
+        return answers
+
+    def _each_uncounted(self, task: RowTask, source: Source) -> Any:
+        """Let the answer grow in place: to join pieces would take twice its memory."""
+        answers = empty_rows(task, 0)
+        step = max(1, GROWTH_BYTES // max(1, empty_rows(task, 1).nbytes))
+        end = 0
+        for chunk in source.chunks():
+            start, end = end, end + len(chunk)
+            if end > len(answers):
+                answers.resize((max(end, len(answers) + step), *task.row_shape), refcheck=False)
+            task(chunk, self.n_threads, out=answers[start:end])
+            del chunk  # before the next one is loaded
+        answers.resize((end, *task.row_shape), refcheck=False)
         return answers
 
     def _map(self, function: Callable[[Part, int], Any], source: Source) -> Iterable[Any]:
@@ -131,5 +147,6 @@ def _until_failure(part: Part, index: int, failed: list[int]) -> Iterator[Chunk]
     """Load the chunks of part number `index` until an earlier part has failed."""
     for chunk in part():
         yield chunk
+        del chunk
         if any(other < index for other in failed):
             raise _Stopped

@@ -66,13 +66,15 @@ class BatchesSource(Source):
 
     def chunks(self, first: int = 0, last: int | None = None) -> Iterator[Chunk]:
         """Iterate the batches once."""
-        start, index = 0, -1
-        for index, batch in enumerate(islice(self.batches, last)):
+        start, index = 0, 0
+        for batch in islice(self.batches, last):
             rows = as_rows(batch, self.n_features, f"batch {index} of X")
-            if index >= first:
-                yield Chunk(rows, index, start)
             start += len(rows)
-        if last is None and (index < 0 or self.n_rows not in (None, start)):
+            if index >= first:
+                yield Chunk(rows, index, start - len(rows))
+            index += 1
+            del batch, rows  # before the next one is loaded
+        if last is None and (index == 0 or self.n_rows not in (None, start)):
             raise ValueError(
                 f"X yielded {start} rows in this pass, but "
                 f"{'some' if self.n_rows is None else self.n_rows} before: EM needs the same "

@@ -80,14 +80,18 @@ class DaskPart:
 
     def __call__(self) -> Iterator[Chunk]:
         """Compute one chunk after the other, in this thread."""
-        for offset, (key, start) in enumerate(zip(self.keys, self.starts, strict=True)):
-            index = self.first + offset
-            try:
-                block = self._compute(key)
-            except Exception as error:
-                error.add_note(f"while chunk {index} of the Dask array X was computed")
-                raise
-            yield Chunk(as_rows(block, self.n_features, f"chunk {index} of X"), index, start)
+        for offset in range(len(self.keys)):
+            yield self._load(offset)
+
+    def _load(self, offset: int) -> Chunk:
+        index = self.first + offset
+        try:
+            block = self._compute(self.keys[offset])
+        except Exception as error:
+            error.add_note(f"while chunk {index} of the Dask array X was computed")
+            raise
+        rows = as_rows(block, self.n_features, f"chunk {index} of X")
+        return Chunk(rows, index, self.starts[offset])
 
     def _compute(self, key: Key) -> Any:
         """Compute one chunk; nothing that was computed for it outlives it."""

@@ -85,8 +85,11 @@ class NpySource(Source):
             for index in range(first, self.n_chunks if last is None else last):
                 start = index * self.rows_per_chunk
                 count = min(self.rows_per_chunk, self.n_rows - start)
-                rows = as_rows(self._read(file, start, count), self.n_features, str(self.path))
-                yield Chunk(rows, index, start)
+                yield Chunk(
+                    as_rows(self._read(file, start, count), self.n_features, str(self.path)),
+                    index,
+                    start,
+                )
 
     def _read(self, file: BinaryIO, start: int, count: int) -> Rows:
         """Read rows ``start, ..., start + count - 1``; one run of bytes, or one per column."""

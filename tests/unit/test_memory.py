@@ -1,0 +1,144 @@
+"""Memory of the passes: what a chunk and its scratch take, however many rows there are.
+
+Each kind of input is measured in a process of its own, at two numbers of rows:
+the high-water mark of its resident memory above what it held before the call,
+less the answer that was asked for.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="only Linux resets the high-water mark"
+)
+
+MEASURE = """
+import gc, json, os, sys, warnings
+import numpy as np
+from emdash import GaussianMixture
+
+warnings.simplefilter("ignore")
+kind, folder = sys.argv[1:]
+K, d = 16, 8
+start = dict(
+    weights_init=np.full(K, 1 / K),
+    means_init=np.linspace(-1, 1, K * d).reshape(K, d),
+    precisions_init=np.broadcast_to(np.eye(d), (K, d, d)),
+)
+
+
+def filled(n, dtype=np.float64, order="C"):
+    X = np.empty((n, d), dtype, order)
+    rng = np.random.default_rng(0)
+    for begin in range(0, n, 10_000):
+        X[begin : begin + 10_000] = rng.normal(size=(min(10_000, n - begin), d))
+    return X
+
+
+def on_disk(n, order="C"):
+    name = os.path.join(folder, f"{n}.npy")
+    np.save(name, filled(n, order=order))
+    return name
+
+
+class Batches:
+    def __init__(self, n):
+        self.n = n
+
+    def __iter__(self):
+        return (filled(10_000) for _ in range(self.n // 10_000))
+
+
+def lazy(n):
+    import dask.array as da
+    chunks = ((10_000,) * (n // 10_000), (d,))
+    return da.map_blocks(lambda: filled(10_000), chunks=chunks, dtype=float)
+
+
+def frozen(n):
+    X = filled(n)
+    X.setflags(write=False)
+    return X
+
+
+INPUTS = {
+    "read-only array": frozen,
+    "float32": lambda n: filled(n, np.float32),
+    "Fortran order": lambda n: filled(n, order="F"),
+    "memory map": lambda n: np.load(on_disk(n), mmap_mode="r"),
+    "file": on_disk,
+    "file in Fortran order": lambda n: on_disk(n, "F"),
+    "batches": Batches,
+    "dask": lazy,
+}
+
+
+def status(name):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(name)) * 1024
+
+
+def excess(call, X):
+    gc.collect()
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # the high-water mark begins anew
+    before = status("VmRSS")
+    answer = call(X)
+    asked_for = answer.nbytes if isinstance(answer, np.ndarray) else 0  # Dask's are lazy
+    return status("VmHWM") - before - asked_for
+
+
+model = GaussianMixture(K, max_iter=2, tol=0.0, n_threads=2, **start)
+calls = {
+    "fit": lambda X: model.fit(X) and None,
+    "score": lambda X: model.score(X),
+    "predict": lambda X: model.predict(X),
+    "predict_proba": lambda X: model.predict_proba(X),
+}
+for call in calls.values():
+    call(filled(100))  # everything is imported and every pool started
+    if kind == "dask":
+        call(lazy(20_000))
+found = {}
+for n in (500_000, 1_300_000):
+    X = INPUTS[kind](n)
+    for name, call in calls.items():
+        found.setdefault(name, []).append(excess(call, X))
+    del X
+print(json.dumps(found))
+"""
+
+KINDS = [
+    "read-only array",
+    "float32",
+    "Fortran order",
+    "memory map",
+    "file",
+    "file in Fortran order",
+    "batches",
+    "dask",
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_memory_does_not_grow_with_the_rows(kind, tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-c", MEASURE, kind, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        # what is freed goes back at once, so that it does not hide what is taken next
+        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"},
+        timeout=120,
+    )
+    assert run.returncode == 0, run.stderr
+    # 800 000 more rows: 51 MB as a copy, 102 MB as responsibilities, 6 MB as one number each.
+    # Chunks of 8 MB are in memory one per thread; they need not coincide.
+    more = 9e6 if kind in ("memory map", "file", "file in Fortran order") else 4e6
+    for name, (few, many) in json.loads(run.stdout).items():
+        assert many - few < more, f"{name}: {few / 1e6:.1f} MB, then {many / 1e6:.1f} MB"
+        assert many < 30e6, f"{name}: {many / 1e6:.1f} MB"
