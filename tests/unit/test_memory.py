@@ -32,11 +32,13 @@ start = dict(
 )
 
 
+block = np.random.default_rng(0).normal(size=(50_000, d))
+
+
 def filled(n, dtype=np.float64, order="C"):
     X = np.empty((n, d), dtype, order)
-    rng = np.random.default_rng(0)
-    for begin in range(0, n, 10_000):
-        X[begin : begin + 10_000] = rng.normal(size=(min(10_000, n - begin), d))
+    for begin in range(0, n, 50_000):
+        X[begin : begin + 50_000] = block[: n - begin]
     return X
 
 
@@ -51,13 +53,13 @@ class Batches:
         self.n = n
 
     def __iter__(self):
-        return (filled(10_000) for _ in range(self.n // 10_000))
+        return (block.copy() for _ in range(self.n // 50_000))
 
 
 def lazy(n):
     import dask.array as da
-    chunks = ((10_000,) * (n // 10_000), (d,))
-    return da.map_blocks(lambda: filled(10_000), chunks=chunks, dtype=float)
+    chunks = ((50_000,) * (n // 50_000), (d,))
+    return da.map_blocks(lambda: block.copy(), chunks=chunks, dtype=float)
 
 
 def frozen(n):
@@ -103,7 +105,7 @@ calls = {
 for call in calls.values():
     call(filled(100))  # everything is imported and every pool started
     if kind == "dask":
-        call(lazy(20_000))
+        call(lazy(100_000))
 found = {}
 for n in (500_000, 1_300_000):
     X = INPUTS[kind](n)

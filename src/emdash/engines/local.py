@@ -7,8 +7,9 @@ threads costs none (`docs/architecture.md`, "Execution").
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 from emdash.chunk import Chunk
@@ -77,7 +78,8 @@ class LocalEngine(Engine):
         """Run `task` on every chunk and add the answers."""
         if source.n_chunks is None or source.n_chunks < 2 or self.n_threads == 1:
             return run_part(task, source.chunks, self.n_threads)
-        return fold(self._map(lambda part, threads: run_part(task, part, threads), source))
+        with closing(self._map(lambda part, n: run_part(task, part, n), source)) as sums:
+            return fold(sums)  # closed at once when the addition is interrupted
 
     def each(self, task: RowTask, source: Source) -> Any:
         """Return the answers of `task` as one NumPy array."""
@@ -109,7 +111,9 @@ class LocalEngine(Engine):
         answers.resize((end, *task.row_shape), refcheck=False)
         return answers
 
-    def _map(self, function: Callable[[Part, int], Any], source: Source) -> Iterable[Any]:
+    def _map(
+        self, function: Callable[[Part, int], Any], source: Source
+    ) -> Generator[Any, None, None]:
         """Yield ``function(part, threads)`` for every part, in order.
 
         When one fails, later ones stop after the chunk they are at; earlier
