@@ -114,8 +114,16 @@ def test_read_only_starts_are_accepted(rows, given_start, covariance_type):
     assert GaussianMixture(**arguments).fit(rows).converged_
 
 
-def test_one_generator_of_each_pass_and_nothing_kept(rows, given_start):
-    """A re-iterable is iterated once per pass, and its batches are let go."""
+def test_starts_are_copied(rows, given_start, covariance_type):
+    """Editing what was fitted edits nothing of the user's."""
+    arguments = given_start(covariance_type)
+    fit = GaussianMixture(**arguments, max_iter=0).fit(rows)
+    for given in ("weights_init", "means_init", "precisions_init"):
+        for name in ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_"):
+            assert not np.shares_memory(getattr(fit, name), arguments[given])
+
+
+def test_one_iteration_of_the_batches_per_pass(rows, given_start):
 
     class Counted:
         begun = 0
