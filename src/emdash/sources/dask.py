@@ -80,25 +80,47 @@ class DaskPart:
 
     def __call__(self) -> Iterator[Chunk]:
         """Compute one chunk after the other, in this thread."""
+        kept: dict[Key, Any] = {}
         for offset in range(len(self.keys)):
-            yield self._load(offset)
+            yield self._load(offset, kept)
 
-    def _load(self, offset: int) -> Chunk:
+    def _load(self, offset: int, kept: dict[Key, Any]) -> Chunk:
+        """Compute one chunk; `kept` goes from each to the next."""
         index = self.first + offset
         try:
-            block = self._compute(self.keys[offset])
+            block = self._compute(offset, kept)
         except Exception as error:
             error.add_note(f"while chunk {index} of the Dask array X was computed")
             raise
         rows = as_rows(block, self.n_features, f"chunk {index} of X")
         return Chunk(rows, index, self.starts[offset])
 
-    def _compute(self, key: Key) -> Any:
-        """Compute one chunk; nothing that was computed for it outlives it."""
-        tasks, futures = _ancestors(ChainMap(self.futures, self.graph), [key])
+    def _compute(self, offset: int, kept: dict[Key, Any]) -> Any:
+        """Compute one chunk; of what was computed for it, nothing outlives it but `kept`."""
+        key = self.keys[offset]
+        tasks, futures = _ancestors(ChainMap(kept, self.futures, self.graph), [key])
         tasks.update((name, quote(result_of(future))) for name, future in futures.items())
+        again = self._needed_again(tasks, offset + 1)
         # no callbacks: Dask would swap its global list of them under other threads
-        return get_sync(tasks, key, callbacks=())
+        block, *results = get_sync(tasks, [key, *again], callbacks=())
+        kept.clear()
+        kept.update(zip(again, map(quote, results), strict=True))
+        return block
+
+    def _needed_again(self, tasks: dict[Key, Any], offset: int) -> list[Key]:
+        """Return the one task that the next chunk needs, too, such as what both are cut from.
+
+        One, because that was in memory with this chunk anyway. Several might be
+        all of the data: columns that are stored apart.
+        """
+        found, pending = set(), self.keys[offset : offset + 1]
+        while pending and len(found) < 2:
+            key = pending.pop()
+            if key not in tasks:
+                pending.extend(dependencies(self.graph, key) if key in self.graph else ())
+            elif hasattr(self.graph.get(key), "func"):  # neither data nor a path to them
+                found.add(key)
+        return list(found) if len(found) == 1 else []
 
 
 def _ancestors(
