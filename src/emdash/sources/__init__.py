@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from emdash.sources.base import Source, check_container
+from emdash.sources.base import Source, check_container, is_lazy
 
 __all__ = ["KINDS", "open_source"]
 
@@ -19,20 +19,14 @@ def _is_path(X: Any) -> bool:
 
 
 def _is_memmap(X: Any) -> bool:
-    # results of arithmetic keep the type, but lie in memory and have no map
+    # copies keep the type, but lie in memory and have no map
     return isinstance(X, np.memmap) and getattr(X, "_mmap", None) is not None
-
-
-def _is_dask_collection(X: Any) -> bool:
-    # duck-typed, so that nobody imports Dask who does not use it; an xarray
-    # object in memory has no graph
-    return hasattr(type(X), "__dask_graph__") and X.__dask_graph__() is not None
 
 
 def _is_batches(X: Any) -> bool:
     """Tell batches of rows from the nested lists and frames that scikit-learn takes as arrays."""
     if isinstance(X, list | tuple):
-        return any(_is_dask_collection(x) or getattr(x, "ndim", 0) == 2 for x in X)
+        return any(is_lazy(x) or len(getattr(x, "shape", ())) == 2 for x in X)
     array_like = hasattr(X, "__array__") or hasattr(X, "__array_interface__")
     return isinstance(X, Iterable) and not array_like and not hasattr(X, "shape")
 
@@ -40,7 +34,7 @@ def _is_batches(X: Any) -> bool:
 KINDS: tuple[tuple[Callable[[Any], bool], str, str], ...] = (
     (_is_path, "emdash.sources.npy", "NpySource"),
     (_is_memmap, "emdash.sources.array", "MemmapSource"),
-    (_is_dask_collection, "emdash.sources.dask", "DaskSource"),
+    (is_lazy, "emdash.sources.dask", "DaskSource"),
     (_is_batches, "emdash.sources.batches", "BatchesSource"),
 )
 """The registry, one line per kind of input: test, module, class; the first that fits is used."""

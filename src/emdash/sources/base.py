@@ -21,6 +21,7 @@ __all__ = [
     "as_rows",
     "check_container",
     "check_dtype",
+    "is_lazy",
     "rows_per_chunk",
 ]
 
@@ -141,6 +142,14 @@ def as_rows(array: Any, n_features: int, where: str) -> Rows:
     return array.astype(np.float64)
 
 
+def is_lazy(X: Any) -> bool:
+    """Tell whether `X` is a Dask collection, without importing Dask for those who do not use it.
+
+    An xarray object in memory has the method, but no graph.
+    """
+    return hasattr(type(X), "__dask_graph__") and X.__dask_graph__() is not None
+
+
 def check_container(array: Any, where: str) -> None:
     """Refuse containers that NumPy would convert with a loss, or silently load whole.
 
@@ -149,7 +158,7 @@ def check_container(array: Any, where: str) -> None:
     TypeError, ValueError
         Naming the call that converts it.
     """
-    if hasattr(array, "__dask_graph__"):
+    if is_lazy(array):
         raise TypeError(
             f"{where} is a lazy Dask collection: give one Dask array, "
             "X = dask.array.concatenate([...])"
