@@ -83,8 +83,9 @@ cdef class GaussianKernel(FamilyKernel):
             self.offsets.data[k] = offsets[k] * LOG2_E
             for j in range(self.full):
                 self.means.data[k * self.full + j] = means[k * d + j] if j < d else 0.0
-        # Few, long tiles where a row takes little room: the tile and its responsibilities should stay in the cache.
-        self.tile_rows = 480 if d + K <= 8 else 240 if d + K <= 16 or 16 < d <= 128 else 120
+        # Long tiles: register blocks are loaded and stored once per tile.  But the tile and its responsibilities should
+        # stay in the L2 cache, with short rows in L1.
+        self.tile_rows = 240 if d > 16 else 480 if d + K <= 48 else 240 if d + K <= 128 else 120
         self.block_rows = 4080
         self.needs_rows = d > 16
 
@@ -117,7 +118,8 @@ cdef class FullKernel(GaussianKernel):
         self.scratch_size = max(self.table.whiten_scratch(d), self.table.scatter_scratch(d))
         self.statistics_size = 2 + K * (1 + d + d * (d + 1) // 2)
         self.row_cost = K * (20.0 + d * (d + 3))
-        if d > 16:
+        if d > 16:  # statistics without lanes: cheap to fold, so blocks may be short
+            self.tile_rows = 480 if d <= 128 else 240
             self.block_rows = 1200
 
     cdef void log_density(self, const Tile *tile, double *log_density, double *scratch) noexcept nogil:

@@ -57,7 +57,7 @@ EMDASH_INLINE void EMDASH_NAME(distance_block)(const int b, const int scaled, pt
         EMDASH_UNROLL
         for (int v = 0; v < 3; v++) {
             if (distance) v_store(distance + k * stride + v * EMDASH_VL, q[k][v]);
-            v_store(log_density + k * stride + v * EMDASH_VL, offset[k] - v_min(q[k][v] * scale[k], v_splat(EMDASH_HUGE)));
+            v_store(log_density + k * stride + v * EMDASH_VL, offset[k] - v_min(q[k][v], v_splat(EMDASH_HUGE)) * scale[k]);
         }
 }
 

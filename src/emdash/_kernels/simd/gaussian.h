@@ -5,8 +5,6 @@
  */
 #ifndef EMDASH_VL
 
-#include <math.h>
-
 #include "isa.h"
 struct emdash_gaussian_table {
     ptrdiff_t (*factor_size)(ptrdiff_t d);

@@ -7,6 +7,7 @@
 #ifndef EMDASH_ISA_H
 #define EMDASH_ISA_H
 
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -25,11 +26,13 @@
 #define EMDASH_RESTRICT __restrict__
 /* Hides where a pointer came from: stops the compiler from hoisting hundreds of loop-invariant broadcasts onto the stack. */
 #define EMDASH_OPAQUE(pointer) __asm__ volatile("" : "+r"(pointer))
+#define EMDASH_PREFETCH(pointer) __builtin_prefetch(pointer)
 #else
 #define EMDASH_INLINE static __forceinline
 #define EMDASH_FUNCTION static
 #define EMDASH_RESTRICT __restrict
 #define EMDASH_OPAQUE(pointer) (void)(pointer)
+#define EMDASH_PREFETCH(pointer) (void)(pointer)
 #endif
 
 /* GCC ignores clang's pragma and the other way round; without it constant-size loops over registers end in memory. */
@@ -65,5 +68,6 @@ static inline int emdash_isa_available(int isa) {
 
 /* Rows of a tile come in multiples of this: three vectors of eight, six of four, twelve of two. */
 #define EMDASH_ROW_QUANTUM 24
+#define EMDASH_LONGEST_TILE 496 /* no tile has more rows than 480; with room for a vector behind them */
 
 #endif

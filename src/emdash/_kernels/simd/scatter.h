@@ -36,7 +36,7 @@ static ptrdiff_t EMDASH_NAME(scatter_size)(ptrdiff_t d) {
 }
 
 static ptrdiff_t EMDASH_NAME(scatter_scratch)(ptrdiff_t d) {
-    return d <= 16 ? 0 : (EMDASH_NAME(padded)(d) + 2) * EMDASH_NAME(panel_rows)(d);
+    return d <= 16 ? 0 : EMDASH_NAME(padded)(d) * EMDASH_NAME(panel_rows)(d) + 2 * EMDASH_LONGEST_TILE;
 }
 
 EMDASH_INLINE void EMDASH_NAME(add_to)(double *sum, vec x) { v_store(sum, v_load(sum) + x); }
@@ -195,32 +195,62 @@ static void EMDASH_NAME(multiply_panel)(ptrdiff_t d, ptrdiff_t m, const double *
     }
 }
 
+/* The rows that count.  OUT index (found), root (found, then zeros to a whole vector) = sqrt(resp).  Returns how many.
+ * Without a branch: which rows count is as good as random, and a missed guess costs more than the copy. */
+EMDASH_INLINE ptrdiff_t EMDASH_NAME(significant)(ptrdiff_t rows, const double *resp, const double *weights, int *index,
+                                                 double *root, double *N) {
+    ptrdiff_t found = 0;
+    for (ptrdiff_t i = 0; i < rows; i++) {
+        index[found] = (int)i;
+        root[found] = resp[i];
+        found += resp[i] > EMDASH_CUT * weights[i];
+    }
+    for (ptrdiff_t i = found; i < found + EMDASH_VL; i++) root[i] = 0.0;
+    vec sum = v_splat(0.0);
+    for (ptrdiff_t i = 0; i < found; i += EMDASH_VL) {
+        sum += v_load(root + i);
+        v_store(root + i, v_sqrt(v_load(root + i)));
+    }
+    *N += v_sum(sum);
+    return found;
+}
+
+/* OUT panel (padded(d) / VL slabs of panel_rows x VL) = sqrt(r) (x - mu) of m rows; F (padded(d)) += r (x - mu). */
+static void EMDASH_NAME(fill_panel)(ptrdiff_t full, ptrdiff_t slab, ptrdiff_t m, const double *rows_x,
+                                    ptrdiff_t row_stride, const int *index, const double *root, const double *mean,
+                                    double *EMDASH_RESTRICT panel, double *EMDASH_RESTRICT F) {
+    for (ptrdiff_t j = 0; j < full; j += EMDASH_VL, panel += slab) {
+        const vec mu = v_load(mean + j);
+        vec sum[4] = {v_splat(0.0), v_splat(0.0), v_splat(0.0), v_splat(0.0)}; /* four: hides the latency of the sum */
+        ptrdiff_t p = 0;
+        for (; p + 4 <= m; p += 4)
+            EMDASH_UNROLL
+            for (int u = 0; u < 4; u++) {
+                const vec dx = (v_load(rows_x + index[p + u] * row_stride + j) - mu) * root[p + u];
+                v_store(panel + (p + u) * EMDASH_VL, dx);
+                sum[u] += dx * root[p + u];
+            }
+        for (; p < m; p++) {
+            const vec dx = (v_load(rows_x + index[p] * row_stride + j) - mu) * root[p];
+            v_store(panel + p * EMDASH_VL, dx);
+            sum[0] += dx * root[p];
+        }
+        EMDASH_NAME(add_to)(F + j, (sum[0] + sum[1]) + (sum[2] + sum[3]));
+    }
+}
+
 /* IN rows_x (rows, row_stride) features along the vectors, padded features 0; resp, weights (rows); mean (padded(d)). */
 static void EMDASH_NAME(scatter_panels)(ptrdiff_t d, const double *rows_x, ptrdiff_t row_stride, ptrdiff_t rows,
                                         const double *resp, const double *weights, const double *mean, double *sums,
                                         double *scratch) {
-    const ptrdiff_t capacity = EMDASH_NAME(panel_rows)(d), slab = capacity * EMDASH_VL, full = EMDASH_NAME(padded)(d);
-    double *const root = scratch, *const panel = scratch + capacity, *const F = sums + 8, *const S = F + full;
-    ptrdiff_t i = 0;
-    while (i < rows) {
-        ptrdiff_t m = 0;
-        for (; i < rows && m < capacity; i++) {
-            if (!(resp[i] > EMDASH_CUT * weights[i])) continue;
-            const double *x = rows_x + i * row_stride;
-            const double s = sqrt(resp[i]);
-            sums[0] += resp[i];
-            root[m] = s;
-            for (ptrdiff_t j = 0; j < full; j += EMDASH_VL)
-                v_store(panel + j / EMDASH_VL * slab + m * EMDASH_VL, (v_load(x + j) - v_load(mean + j)) * s);
-            m++;
-        }
-        if (m == 0) continue;
-        for (ptrdiff_t j = 0; j < full; j += EMDASH_VL) {
-            const double *p = panel + j / EMDASH_VL * slab;
-            vec sum = v_splat(0.0);
-            for (ptrdiff_t k = 0; k < m; k++) sum += v_load(p + k * EMDASH_VL) * root[k];
-            EMDASH_NAME(add_to)(F + j, sum);
-        }
+    const ptrdiff_t capacity = EMDASH_NAME(panel_rows)(d), full = EMDASH_NAME(padded)(d);
+    double *const root = scratch, *const panel = scratch + 2 * EMDASH_LONGEST_TILE, *const F = sums + 8, *const S = F + full;
+    int *const index = (int *)(scratch + EMDASH_LONGEST_TILE);
+    const ptrdiff_t found = EMDASH_NAME(significant)(rows, resp, weights, index, root, sums);
+    for (ptrdiff_t first = 0; first < found; first += capacity) {
+        const ptrdiff_t m = found - first < capacity ? found - first : capacity;
+        EMDASH_NAME(fill_panel)(full, capacity * EMDASH_VL, m, rows_x, row_stride, index + first, root + first, mean,
+                                panel, F);
         EMDASH_NAME(multiply_panel)(d, m, panel, S);
     }
 }
@@ -234,9 +264,11 @@ static void EMDASH_NAME(fold_panels)(ptrdiff_t d, const double *sums, double *N,
         const ptrdiff_t columns = ((band + 1) * EMDASH_BAND + EMDASH_VL - 1) / EMDASH_VL;
         for (ptrdiff_t v = 0, nv; v < columns; v += nv) {
             nv = columns - v < 3 ? columns - v : 3;
-            for (ptrdiff_t i = band * EMDASH_BAND; i < (band + 1) * EMDASH_BAND; i++)
-                for (ptrdiff_t j = v * EMDASH_VL; j < (v + nv) * EMDASH_VL; j++, block++)
-                    if (i < d && j <= i) S[i * (i + 1) / 2 + j] += *block;
+            for (ptrdiff_t i = band * EMDASH_BAND; i < (band + 1) * EMDASH_BAND; i++, block += nv * EMDASH_VL) {
+                const ptrdiff_t first = v * EMDASH_VL, last = first + nv * EMDASH_VL < i + 1 ? first + nv * EMDASH_VL : i + 1;
+                double *row = S + i * (i + 1) / 2;
+                for (ptrdiff_t j = first; i < d && j < last; j++) row[j] += block[j - first];
+            }
         }
     }
 }

@@ -22,13 +22,54 @@ static const struct emdash_softmax_table *const emdash_softmax_tables[EMDASH_ISA
 #else
 #include "vector.h"
 
-/* EM pass.  IN weights (rows), 0 in padded rows; unit_weights: all of them are 1.  INOUT log_density (K, stride) in bits ->
- * responsibilities times weights.  Returns the sum of w log2 p(x) over the tile.  rows is a multiple of VL. */
-static double EMDASH_NAME(normalise)(ptrdiff_t K, ptrdiff_t rows, ptrdiff_t stride, double *log_density,
-                                     const double *weights, int unit_weights) {
-    const int interval = K < 32768 ? 64 : 16; /* product of the sums stays below 2^1000 */
-    vec total = v_splat(0.0), product = v_splat(1.0);
-    int pending = 0;
+/* Running log-likelihood of a tile, in bits. */
+typedef struct {
+    vec total, product;
+    int pending, interval;
+} EMDASH_NAME(likelihood);
+
+EMDASH_INLINE void EMDASH_NAME(add_row)(EMDASH_NAME(likelihood) * l, vec largest, vec sum, vec weight, int unit_weights) {
+    if (!unit_weights) {
+        l->total += weight * (largest + v_log2(sum));
+        return;
+    }
+    l->total += largest;
+    l->product *= sum;
+    if (++l->pending == l->interval) {
+        l->total += v_log2(l->product);
+        l->product = v_splat(1.0);
+        l->pending = 0;
+    }
+}
+
+/* K <= 8, a constant: everything of a row stays in registers. */
+EMDASH_INLINE double EMDASH_NAME(normalise_few)(const int K, ptrdiff_t rows, ptrdiff_t stride, double *log_density,
+                                                const double *weights, int unit_weights) {
+    EMDASH_NAME(likelihood) l = {v_splat(0.0), v_splat(1.0), 0, 64};
+    for (ptrdiff_t i = 0; i < rows; i += EMDASH_VL) {
+        double *column = log_density + i;
+        vec e[8], largest, sum = v_splat(0.0);
+        EMDASH_UNROLL
+        for (int k = 0; k < K; k++) e[k] = v_load(column + k * stride);
+        largest = e[0];
+        EMDASH_UNROLL
+        for (int k = 1; k < K; k++) largest = v_max(e[k], largest);
+        EMDASH_UNROLL
+        for (int k = 0; k < K; k++) {
+            e[k] = v_exp2_nonpositive(e[k] - largest, -200.0, 0x1p-200, 0);
+            sum += e[k];
+        }
+        const vec weight = v_load(weights + i), scale = weight / sum;
+        EMDASH_UNROLL
+        for (int k = 0; k < K; k++) v_store(column + k * stride, e[k] * scale);
+        EMDASH_NAME(add_row)(&l, largest, sum, weight, unit_weights);
+    }
+    return v_sum(l.total + v_log2(l.product));
+}
+
+EMDASH_INLINE double EMDASH_NAME(normalise_many)(ptrdiff_t K, ptrdiff_t rows, ptrdiff_t stride, double *log_density,
+                                                 const double *weights, int unit_weights) {
+    EMDASH_NAME(likelihood) l = {v_splat(0.0), v_splat(1.0), 0, K < 32768 ? 64 : 16}; /* product below 2^1000 */
     for (ptrdiff_t i = 0; i < rows; i += EMDASH_VL) {
         double *column = log_density + i;
         vec largest = v_load(column), sum = v_splat(0.0);
@@ -40,19 +81,23 @@ static double EMDASH_NAME(normalise)(ptrdiff_t K, ptrdiff_t rows, ptrdiff_t stri
         }
         const vec weight = v_load(weights + i), scale = weight / sum;
         for (ptrdiff_t k = 0; k < K; k++) v_store(column + k * stride, v_load(column + k * stride) * scale);
-        if (unit_weights) {
-            total += largest;
-            product *= sum;
-            if (++pending == interval) {
-                total += v_log2(product);
-                product = v_splat(1.0);
-                pending = 0;
-            }
-        } else {
-            total += weight * (largest + v_log2(sum));
-        }
+        EMDASH_NAME(add_row)(&l, largest, sum, weight, unit_weights);
     }
-    return v_sum(total + v_log2(product));
+    return v_sum(l.total + v_log2(l.product));
+}
+
+/* EM pass.  IN weights (rows), 0 in padded rows; unit_weights: all of them are 1.  INOUT log_density (K, stride) in bits ->
+ * responsibilities times weights.  Returns the sum of w log2 p(x) over the tile.  rows is a multiple of VL. */
+static double EMDASH_NAME(normalise)(ptrdiff_t K, ptrdiff_t rows, ptrdiff_t stride, double *log_density,
+                                     const double *weights, int unit_weights) {
+#define EMDASH_CASE(N) \
+    case N: return EMDASH_NAME(normalise_few)(N, rows, stride, log_density, weights, unit_weights);
+    switch (K) {
+        EMDASH_CASE(1) EMDASH_CASE(2) EMDASH_CASE(3) EMDASH_CASE(4) EMDASH_CASE(5) EMDASH_CASE(6) EMDASH_CASE(7)
+        EMDASH_CASE(8)
+    default: return EMDASH_NAME(normalise_many)(K, rows, stride, log_density, weights, unit_weights);
+    }
+#undef EMDASH_CASE
 }
 
 /* Outputs per row.  INOUT log_density (K, stride) in bits, replaced by responsibilities if `responsibilities`.

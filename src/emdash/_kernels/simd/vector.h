@@ -17,6 +17,7 @@
 #define v_max EMDASH_NAME(v_max)
 #define v_min EMDASH_NAME(v_min)
 #define v_sum EMDASH_NAME(v_sum)
+#define v_sqrt EMDASH_NAME(v_sqrt)
 #define v_get EMDASH_NAME(v_get)
 #define v_bits EMDASH_NAME(v_bits)
 #define v_from_bits EMDASH_NAME(v_from_bits)
@@ -66,6 +67,16 @@ EMDASH_INLINE vec v_min(vec a, vec b) { return (vec)_mm_min_pd((__m128d)a, (__m1
 EMDASH_INLINE vec v_max(vec a, vec b) { return v_select_greater(a, b, a, b); }
 EMDASH_INLINE vec v_min(vec a, vec b) { return v_select_greater(b, a, a, b); }
 #endif
+
+EMDASH_INLINE vec v_sqrt(vec x) {
+#if EMDASH_VL > 1
+    EMDASH_UNROLL
+    for (int lane = 0; lane < EMDASH_VL; lane++) x[lane] = sqrt(x[lane]); /* GCC and clang make one instruction of it */
+    return x;
+#else
+    return sqrt(x);
+#endif
+}
 
 /* Sum of the lanes, always in the same order. */
 EMDASH_INLINE double v_sum(vec x) {
