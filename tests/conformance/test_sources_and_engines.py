@@ -118,9 +118,9 @@ def test_starts_are_copied(rows, given_start, covariance_type):
     """Editing what was fitted edits nothing of the user's."""
     arguments = given_start(covariance_type)
     fit = GaussianMixture(**arguments, max_iter=0).fit(rows)
-    for given in ("weights_init", "means_init", "precisions_init"):
+    for init in ("weights_init", "means_init", "precisions_init"):
         for name in ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_"):
-            assert not np.shares_memory(getattr(fit, name), arguments[given])
+            assert not np.shares_memory(getattr(fit, name), arguments[init])
 
 
 def test_one_iteration_of_the_batches_per_pass(rows, given_start):
