@@ -33,8 +33,11 @@ class RowTask(Protocol):
         Shape of the answer of one row: ``()`` for labels, ``(K,)`` for probabilities.
     """
 
-    dtype: DTypeLike
-    row_shape: tuple[int, ...]
+    @property
+    def dtype(self) -> DTypeLike: ...
+
+    @property
+    def row_shape(self) -> tuple[int, ...]: ...
 
     def __call__(self, chunk: Chunk, n_threads: int, out: NDArray[Any] | None = None) -> Any:
         """Return the answers for a chunk, written to `out` when given."""

@@ -30,6 +30,8 @@ class ArraySource(Source):
     """
 
     in_memory = True
+    n_rows: int
+    n_chunks: int
 
     def __init__(self, array: Rows) -> None:
         self.array = as_rows(array, array.shape[1], "X")
@@ -50,6 +52,9 @@ class MemmapSource(Source):
     array : numpy.memmap of shape (n, d)
         Of any real type, C or Fortran order.
     """
+
+    n_rows: int
+    n_chunks: int
 
     def __init__(self, array: NDArray[Any]) -> None:
         if array.ndim != 2:

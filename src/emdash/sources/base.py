@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emdash.chunk import Chunk, Rows
 
@@ -130,16 +131,16 @@ def as_rows(array: Any, n_features: int, where: str) -> Rows:
         For sparse and lazy tables.
     """
     check_container(array, where)
-    array = np.asarray(array)
-    if array.ndim != 2 or array.shape[1] != n_features:
+    rows: NDArray[Any] = np.asarray(array)
+    if rows.ndim != 2 or rows.shape[1] != n_features:
         raise ValueError(
-            f"{where} has shape {array.shape}, expected (rows, {n_features}): "
+            f"{where} has shape {rows.shape}, expected (rows, {n_features}): "
             "every chunk must be two-dimensional with the same columns"
         )
-    check_dtype(array.dtype, where)
-    if array.dtype in (np.float64, np.float32):  # also false for swapped byte order
-        return array
-    return array.astype(np.float64)
+    check_dtype(rows.dtype, where)
+    if rows.dtype in (np.float64, np.float32):  # also false for swapped byte order
+        return rows
+    return rows.astype(np.float64)
 
 
 def is_lazy(X: Any) -> bool:

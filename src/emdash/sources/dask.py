@@ -13,7 +13,6 @@ import math
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import dask
@@ -22,10 +21,11 @@ from dask.core import quote
 from dask.local import get_sync
 
 from emdash.chunk import Chunk
-from emdash.sources.base import Part, Source, as_rows, check_dtype
+from emdash.sources.base import Source, as_rows, check_dtype
 from emdash.sources.shared import (
     Compute,
     buried_futures,
+    compute_here,
     dependencies,
     is_future,
     result_of,
@@ -113,7 +113,8 @@ class DaskPart:
         One, because that was in memory with this chunk anyway. Several might be
         all of the data: columns that are stored apart.
         """
-        found, pending = set(), self.keys[offset : offset + 1]
+        found: set[Key] = set()
+        pending = self.keys[offset : offset + 1]
         while pending and len(found) < 2:
             key = pending.pop()
             if key not in tasks:
@@ -175,6 +176,7 @@ class DaskSource(Source):
     """
 
     collection = True
+    n_chunks: int
 
     def __init__(self, array: Any) -> None:
         array = _as_array(array)
@@ -229,9 +231,7 @@ class DaskSource(Source):
         (optimized,) = dask.optimize(self.array)
         return dict(optimized.__dask_graph__())
 
-    def parts(
-        self, length: int, compute: Compute = lambda tasks: dask.compute(*tasks)
-    ) -> list[Part]:
+    def parts(self, length: int, compute: Compute = compute_here) -> list[DaskPart]:
         """Cut the array into runs of `length` chunks, each with its own tasks only.
 
         Parameters
@@ -241,18 +241,18 @@ class DaskSource(Source):
         compute : callable
             Runs, in the first call, what the chunks have in common.
         """
+        ends = [*range(length, self.n_chunks, length), self.n_chunks]
+        return [
+            self._part(first, last, compute) for first, last in zip([0, *ends], ends, strict=False)
+        ]
+
+    def _part(self, first: int, last: int | None, compute: Compute) -> DaskPart:
         if self._graph is None:
             self._graph = share(self._tasks(), self._keys, compute)
-        ends = [*range(length, self.n_chunks, length), self.n_chunks]
-        return [self._part(first, last) for first, last in zip([0, *ends], ends, strict=False)]
-
-    def _part(self, first: int, last: int | None) -> DaskPart:
-        """Return one run of chunks, after :meth:`parts` was called."""
-        assert self._graph is not None
         run = slice(first, last)
         tasks, futures = _ancestors(self._graph, self._keys[run])
         return DaskPart(self._keys[run], tasks, futures, first, self.starts[run], self.n_features)
 
     def chunks(self, first: int = 0, last: int | None = None) -> Iterator[Chunk]:
         """Compute successive chunks in this thread."""
-        yield from islice(self.parts(self.n_chunks)[0](), first, last)
+        yield from self._part(first, last, compute_here)()

@@ -36,6 +36,9 @@ class NpySource(Source):
         If it is not an array, is cut short, or is not a table of real numbers.
     """
 
+    n_rows: int
+    n_chunks: int
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         with self.path.open("rb") as file:
@@ -60,7 +63,7 @@ class NpySource(Source):
                 if version == (1, 0)
                 else npy_format.read_array_header_2_0
             )
-            return read(file)  # type: ignore[no-any-return]
+            return read(file)
         except ValueError as error:
             file.seek(0)
             zipped = file.read(2) == b"PK"  # a .npz archive

@@ -19,15 +19,25 @@ from collections.abc import Callable, Mapping, Sequence
 from graphlib import TopologicalSorter
 from typing import Any
 
+import dask
 from dask.core import get_dependencies, quote
 from dask.delayed import Delayed, delayed
 from dask.sizeof import sizeof
 
-__all__ = ["Compute", "buried_futures", "dependencies", "is_future", "result_of", "share"]
+__all__ = [
+    "Compute",
+    "buried_futures",
+    "compute_here",
+    "dependencies",
+    "is_future",
+    "result_of",
+    "share",
+]
 
 Key = Any
 Compute = Callable[[list[Any]], Sequence[Any]]
 """Runs Dask collections and returns their results, or futures of them."""
+
 
 MOST_BYTES = 16 << 20
 """Largest results that are kept, all together."""
@@ -40,6 +50,11 @@ _SEVERAL = object()
 
 class _TooLargeError(Exception):
     """A result is too large to be kept."""
+
+
+def compute_here(tasks: list[Any]) -> Sequence[Any]:
+    """Run Dask collections with the current scheduler."""
+    return dask.compute(*tasks)  # type: ignore[no-any-return]
 
 
 def share(graph: dict[Key, Any], keys: Sequence[Key], compute: Compute) -> dict[Key, Any]:
