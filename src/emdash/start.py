@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from emdash.chunk import Chunk, Rows
 from emdash.engines.base import Engine, fold
-from emdash.models.mixture import Mixture, MixtureParameters
+from emdash.models.mixture import BLOCK_ROWS, Mixture, MixtureParameters
 from emdash.sources.base import Source
 from emdash.statistics import Statistics
 
@@ -30,9 +30,6 @@ SAMPLE_ROWS = 65_536
 
 SAMPLE_BYTES = 256 << 20
 """Most bytes of them; wide tables give fewer rows, but never less than 100 per component."""
-
-BLOCK_ROWS = 4_096
-"""Rows handled at a time here: responsibilities of a block stay in the cache."""
 
 Array = NDArray[np.float64]
 Blocks = Iterator[tuple[Array, Array]]

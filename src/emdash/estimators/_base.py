@@ -24,6 +24,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from emdash.em import Fit, Stop, em
 from emdash.engines import engine_for
 from emdash.engines.base import Engine
+from emdash.estimators._step import Step
 from emdash.models.mixture import Mixture, MixtureParameters, Output
 from emdash.progress import Progress
 from emdash.sources import open_source
@@ -138,16 +139,17 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def _fit(self, X: Any) -> Source:
-        source = self._open(X, reset=True)
+        resumed = self.warm_start and hasattr(self, "converged_")
+        source = self._open(X, reset=not resumed)
+        self._check_rows(source)
         engine = engine_for(source, self.n_threads)
         model = self._model()
         progress = Progress(self.verbose, self.verbose_interval, self.callback)
-        resumed = self.warm_start and hasattr(self, "converged_")
         best: Fit[MixtureParameters[Any]] | None = None
         for start in self._starts(source, engine, model, resumed):
             progress.begin()
             fit = em(
-                _Step(model, engine, source, self.n_components, progress),
+                Step(model, engine, source, self.n_components, progress),
                 start,
                 Stop(self.tol, self.max_iter),
                 previous=self.lower_bound_ if resumed else -math.inf,
@@ -209,7 +211,6 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
                 reset=reset,
                 dtype=[np.float64, np.float32],
                 ensure_all_finite=False,  # the kernels look, and know the row
-                ensure_min_samples=2 if reset else 1,
             )
             source = ArraySource(X)
         elif source.n_features == 0:
@@ -225,8 +226,6 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
                 f"X has {source.n_features} features, but {type(self).__name__} is expecting "
                 f"{self.n_features_in_} features as input."
             )
-        if reset:
-            self._check_rows(source)
         return source
 
     def _check_rows(self, source: Source) -> None:
@@ -370,41 +369,3 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         counts = rng.multinomial(n_samples, parameters.weights)
         X = self._model().family.sample(parameters.components, counts, rng)
         return X, np.repeat(np.arange(len(counts)), counts)
-
-
-class _Step:
-    """One EM iteration: a pass over the source, then the M-step."""
-
-    def __init__(
-        self, model: Mixture[Any], engine: Engine, source: Source, K: int, progress: Progress
-    ) -> None:
-        self.model, self.engine, self.source = model, engine, source
-        self.K = K
-        self.progress = progress
-        self.number = 0
-        self.weight: float | None = None
-
-    def __call__(self, parameters: MixtureParameters[Any]) -> tuple[MixtureParameters[Any], float]:
-        self.number += 1
-        task = self.model.task(parameters, pass_id=str(self.number))
-        statistics = self.engine.total(task, self.source)
-        self._check_weight(statistics.weight)
-        self.progress.n_rows = statistics.weight
-        return (
-            self.model.maximize(statistics, parameters),
-            self.model.objective(statistics, parameters),
-        )
-
-    def _check_weight(self, weight: float) -> None:
-        if weight < max(2, self.K):
-            raise ValueError(
-                "Expected n_samples >= n_components and at least 2 samples but got "
-                f"n_components = {self.K}, n_samples = {weight:g}"
-            )
-        if self.weight is not None and weight != self.weight:
-            raise ValueError(
-                f"X changed between passes: pass {self.number} read {weight:g} rows, the pass "
-                f"before {self.weight:g}. EM needs the same rows every time; an iterable must "
-                "start afresh whenever it is iterated"
-            )
-        self.weight = weight

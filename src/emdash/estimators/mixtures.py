@@ -228,16 +228,16 @@ class GaussianMixture(BaseMixture):
         self.precisions_ = self._shape.precisions(components.precisions_cholesky)
 
     def _parameters(self) -> MixtureParameters[GaussianParameters]:
-        weights, means, covariances, factors = (
-            np.asarray(value, dtype=np.float64)
-            for value in (
-                self.weights_,
-                self.means_,
-                self.covariances_,
-                self.precisions_cholesky_,
-            )
+        weights = np.asarray(self.weights_, dtype=np.float64)
+        means = np.asarray(self.means_, dtype=np.float64)
+        factors = self._shape.upper(np.asarray(self.precisions_cholesky_, dtype=np.float64))
+        # a model whose attributes were set by hand often has no covariances
+        covariances = getattr(self, "covariances_", None)
+        if covariances is None:
+            covariances = self._shape.covariances_of(factors)
+        components = GaussianParameters(
+            means, np.asarray(covariances, dtype=np.float64), factors, center_of(weights, means)
         )
-        components = GaussianParameters(means, covariances, factors, center_of(weights, means))
         return MixtureParameters(weights, components)
 
 

@@ -63,6 +63,23 @@ class Family(ABC, Generic[Parameters]):
             If they do not exist, for instance because a covariance is singular.
         """
 
+    def nearer(self, statistics: Any, parameters: Parameters) -> Parameters | None:
+        """Return parameters to take the sums about again, if rounding spoilt these sums.
+
+        Parameters
+        ----------
+        statistics : Statistics
+            Sums over all rows.
+        parameters : Parameters
+            What they were taken about.
+
+        Returns
+        -------
+        Parameters or None
+            None, as for families whose sums never cancel, if they are good.
+        """
+        return None
+
     @abstractmethod
     def reference(self, means: Array) -> Parameters:
         """Return parameters to take sums about before there are any: these means, unit scale.

@@ -77,7 +77,7 @@ class CovarianceShape(ABC):
         Parameters
         ----------
         N : (K,)
-            Sum of responsibilities, positive.
+            Sum of responsibilities; 0 for an empty component.
         F : (K, d)
             Sum of ``r (x - mean)``.
         S : scatter_shape(K, d)
@@ -101,6 +101,18 @@ class CovarianceShape(ABC):
         ------
         ValueError
             If a covariance is not positive definite, naming the component.
+        """
+
+    @abstractmethod
+    def variances(self, covariances: Array, K: int, d: int) -> Array:
+        """Return the variance of every feature in every component, shape (K, d)."""
+
+    @abstractmethod
+    def upper(self, factors: Array) -> Array:
+        """Return the factors of the same precisions that are upper triangular.
+
+        A lower-triangular factor of the precision, as ``numpy.linalg.cholesky``
+        makes it, stands for the same covariance.
         """
 
     @abstractmethod
@@ -138,6 +150,15 @@ class CovarianceShape(ABC):
         return covariances[k]
 
 
+EMPTY = 10 * np.finfo(np.float64).eps
+"""Added to every N_k that divides, as scikit-learn does: an empty component is not 0/0."""
+
+
+def per_row(sums: Array, N: Array) -> Array:
+    """Return sums of components, (K, ...), divided by the components' N."""
+    return sums / (N + EMPTY).reshape(-1, *(1,) * (sums.ndim - 1))
+
+
 def center_of(weights: Array, means: Array) -> Array:
     """Return the point about which the tied scatter is summed: the mean of the means."""
     return np.asarray(weights @ means)
@@ -157,6 +178,14 @@ class _Matrices(CovarianceShape):
 
     def covariances_of(self, factors: Array) -> Array:
         return np.linalg.inv(self.precisions(factors))
+
+    def variances(self, covariances: Array, K: int, d: int) -> Array:
+        return np.broadcast_to(np.diagonal(covariances, axis1=-2, axis2=-1), (K, d))
+
+    def upper(self, factors: Array) -> Array:
+        if np.tril(factors, -1).any():
+            return self.factor_precisions(self.precisions(factors))
+        return factors
 
     def sample(self, mean: Array, covariance: Array, n: int, rng: np.random.RandomState) -> Array:
         return rng.multivariate_normal(mean, covariance, n)
@@ -182,6 +211,12 @@ class _Variances(CovarianceShape):
 
     def covariances_of(self, factors: Array) -> Array:
         return np.asarray(factors**-2.0)
+
+    def variances(self, covariances: Array, K: int, d: int) -> Array:
+        return np.broadcast_to(covariances.reshape(K, -1), (K, d))
+
+    def upper(self, factors: Array) -> Array:
+        return factors
 
     def sample(self, mean: Array, covariance: Array, n: int, rng: np.random.RandomState) -> Array:
         return mean + rng.standard_normal(size=(n, len(mean))) * np.sqrt(covariance)
@@ -211,8 +246,8 @@ class Full(_Matrices):
         return S
 
     def covariances(self, N: Array, F: Array, S: Array, means: Array, center: Array) -> Array:
-        shift = F / N[:, None]
-        return unpack(S / N[:, None], means.shape[1]) - shift[:, :, None] * shift[:, None, :]
+        shift = per_row(F, N)
+        return unpack(per_row(S, N), means.shape[1]) - shift[:, :, None] * shift[:, None, :]
 
     def factor(self, covariances: Array) -> Array:
         return np.stack([factor_matrix(c, k) for k, c in enumerate(covariances)])
@@ -253,7 +288,7 @@ class Tied(_Matrices):
         return pack((r.sum(axis=1)[:, None] * x).T @ x)
 
     def covariances(self, N: Array, F: Array, S: Array, means: Array, center: Array) -> Array:
-        between = means + F / N[:, None] - center
+        between = means + per_row(F, N) - center
         return (unpack(S, means.shape[1]) - (N[:, None] * between).T @ between) / N.sum()
 
     def factor(self, covariances: Array) -> Array:
@@ -292,7 +327,7 @@ class Diagonal(_Variances):
         return np.stack([r[:, k] @ (rows - mean) ** 2 for k, mean in enumerate(means)])
 
     def covariances(self, N: Array, F: Array, S: Array, means: Array, center: Array) -> Array:
-        return S / N[:, None] - (F / N[:, None]) ** 2
+        return per_row(S, N) - per_row(F, N) ** 2
 
     def log_determinants(self, factors: Array, K: int, d: int) -> Array:
         return np.asarray(np.log(factors).sum(axis=1))
@@ -321,8 +356,8 @@ class Spherical(_Variances):
         return np.array([r[:, k] @ ((rows - m) ** 2).sum(axis=1) for k, m in enumerate(means)])
 
     def covariances(self, N: Array, F: Array, S: Array, means: Array, center: Array) -> Array:
-        shift = F / N[:, None]
-        return np.asarray((S / N - (shift**2).sum(axis=1)) / means.shape[1])
+        squared_shift = (per_row(F, N) ** 2).sum(axis=1)
+        return np.asarray((per_row(S, N) - squared_shift) / means.shape[1])
 
     def log_determinants(self, factors: Array, K: int, d: int) -> Array:
         return d * np.log(factors)

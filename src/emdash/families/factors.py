@@ -68,6 +68,7 @@ def factor_precision_matrix(precision: Array, k: int | None) -> Array:
 
 
 def factor_variances(variances: Array) -> Array:
+    """Return ``1 / sigma`` of variances, (K,) or (K, d); refuse those that are not positive."""
     bad = ~(np.isfinite(variances) & (variances > 0))
     if bad.any():
         k = int(np.argwhere(bad)[0][0])
@@ -76,6 +77,7 @@ def factor_variances(variances: Array) -> Array:
 
 
 def factor_positive_precisions(precisions: Array) -> Array:
+    """Return ``1 / sigma`` of precisions, (K,) or (K, d); refuse those that are not positive."""
     if not (precisions > 0).all():
         k = int(np.argwhere(~(precisions > 0))[0][0])
         raise ValueError(

@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emdash.families.base import Family
-from emdash.families.covariance import CovarianceShape, center_of
+from emdash.families.covariance import CovarianceShape, center_of, per_row
 from emdash.statistics import Statistics
 
 __all__ = ["Gaussian", "GaussianParameters"]
 
 Array = NDArray[np.float64]
 
-EMPTY = 10 * np.finfo(np.float64).eps
-"""Added to every N_k, as scikit-learn does, so that an empty component is not 0/0."""
+LOST = 1e-11
+"""Relative rounding error of a variance beyond which sums are taken again about nearer means."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,36 @@ class Gaussian(Family[GaussianParameters]):
     def maximize(
         self, statistics: Statistics, parameters: GaussianParameters
     ) -> GaussianParameters:
-        N = statistics.N + EMPTY
-        covariances = self.shape.covariances(
-            N, statistics.F, statistics.S, parameters.means, parameters.center
+        covariances = self._covariances(statistics, parameters)
+        means = parameters.means + per_row(statistics.F, statistics.N)
+        return self.parameters(
+            statistics.N, means, self.shape.regularize(covariances, self.reg_covar)
         )
-        means = parameters.means + statistics.F / N[:, None]
-        return self.parameters(N, means, self.shape.regularize(covariances, self.reg_covar))
+
+    def _covariances(self, statistics: Statistics, parameters: GaussianParameters) -> Array:
+        return self.shape.covariances(
+            statistics.N, statistics.F, statistics.S, parameters.means, parameters.center
+        )
+
+    def nearer(
+        self, statistics: Statistics, parameters: GaussianParameters
+    ) -> GaussianParameters | None:
+        """Return better points to take the sums about, if these lost digits.
+
+        The variance is ``S / N - (F / N)**2``: with means far from the rows, as a
+        user may give them to start from, the terms cancel. Components with less
+        than one row do not count.
+        """
+        K, d = parameters.means.shape
+        shift = per_row(statistics.F, statistics.N)
+        variances = self.shape.variances(self._covariances(statistics, parameters), K, d)
+        kept = LOST * (np.maximum(variances, 0) + self.reg_covar)
+        lost = np.finfo(np.float64).eps * shift**2 > kept
+        if not lost[statistics.N >= 1].any():
+            return None
+        return self.from_factors(
+            statistics.N, parameters.means + shift, parameters.precisions_cholesky
+        )
 
     def parameters(self, weights: Array, means: Array, covariances: Array) -> GaussianParameters:
         """Return the record of parameters with these means and covariances.

@@ -19,6 +19,9 @@ __all__ = ["Mixture", "MixtureParameters", "Output"]
 
 Components = TypeVar("Components")
 Array = NDArray[np.float64]
+BLOCK_ROWS = 4_096
+"""Rows handled at a time in plain NumPy: their responsibilities stay in the cache."""
+
 Output = Literal["labels", "log_likelihood", "responsibilities", "log_densities"]
 
 
@@ -65,6 +68,44 @@ class Expect:
         if bad >= 0:
             chunk.refuse(bad)
         return Statistics(self.layout, buffer, self.pass_id)
+
+
+@dataclass(frozen=True)
+class ExpectAbout:
+    """The E-step of one pass with the sums taken about other parameters. Picklable.
+
+    In plain NumPy and therefore slow: only for the pass after a start far from the data.
+
+    Attributes
+    ----------
+    model : Mixture
+        Takes the sums.
+    kernel : object
+        Bound parameters, which the responsibilities come from.
+    about : MixtureParameters
+        What the sums are taken about.
+    pass_id : str
+        Carried by the statistics.
+    """
+
+    model: Mixture[Any]
+    kernel: Any
+    about: MixtureParameters[Any]
+    pass_id: str
+
+    def __call__(self, chunk: Chunk, n_threads: int) -> Statistics:
+        """Return the statistics of the rows of a chunk, block by block."""
+        from emdash._kernels.expect import posterior
+
+        K, d = self.kernel.n_components, self.kernel.n_features
+        total = Statistics.zeros(Layout(self.model.family.fields(K, d)), self.pass_id)
+        for begin in range(0, len(chunk), BLOCK_ROWS):
+            rows = np.asarray(chunk.rows[begin : begin + BLOCK_ROWS], dtype=np.float64)
+            r, log_likelihood = np.empty((len(rows), K)), np.empty(len(rows))
+            posterior(self.kernel, rows, 1, responsibilities=r, log_likelihood=log_likelihood)
+            total.buffer += self.model.statistics(rows, r, self.about).buffer
+            total.buffer[0] += log_likelihood.sum()
+        return total
 
 
 @dataclass(frozen=True)
@@ -143,6 +184,22 @@ class Mixture(Generic[Components]):
         kernel = self._bind(parameters)
         layout = Layout(self.family.fields(kernel.n_components, kernel.n_features))
         return Expect(kernel, layout, pass_id)
+
+    def nearer(
+        self, statistics: Statistics, parameters: MixtureParameters[Components]
+    ) -> MixtureParameters[Components] | None:
+        """Return what to take the sums about again, if rounding spoilt them; else None."""
+        components = self.family.nearer(statistics, parameters.components)
+        return None if components is None else MixtureParameters(parameters.weights, components)
+
+    def task_about(
+        self,
+        parameters: MixtureParameters[Components],
+        about: MixtureParameters[Components],
+        pass_id: str = "",
+    ) -> ExpectAbout:
+        """Return the E-step with these parameters, its sums taken about others."""
+        return ExpectAbout(self, self._bind(parameters), about, pass_id)
 
     def maximize(
         self, statistics: Statistics, parameters: MixtureParameters[Components]

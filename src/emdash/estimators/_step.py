@@ -1,0 +1,73 @@
+"""One EM iteration of an estimator: a pass over the source, then the M-step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from emdash.engines.base import Engine
+from emdash.models.mixture import Mixture, MixtureParameters
+from emdash.progress import Progress
+from emdash.sources.base import Source
+
+__all__ = ["Step"]
+
+Parameters = MixtureParameters[Any]
+
+
+class Step:
+    """The map that :func:`emdash.em.em` iterates.
+
+    Parameters
+    ----------
+    model : Mixture
+        The mathematics.
+    engine : Engine
+        Runs the pass.
+    source : Source
+        Where the rows are.
+    K : int
+        Number of components.
+    progress : Progress
+        Told how many rows a pass read.
+    """
+
+    def __init__(
+        self, model: Mixture[Any], engine: Engine, source: Source, K: int, progress: Progress
+    ) -> None:
+        self.model, self.engine, self.source = model, engine, source
+        self.K = K
+        self.progress = progress
+        self.number = 0
+        self.weight: float | None = None
+
+    def __call__(self, parameters: Parameters) -> tuple[Parameters, float]:
+        """Return the next parameters, and the objective of the given ones."""
+        self.number += 1
+        about = parameters
+        task = self.model.task(parameters, pass_id=str(self.number))
+        statistics = self.engine.total(task, self.source)
+        self._check_weight(statistics.weight)
+        nearer = self.model.nearer(statistics, parameters)
+        if nearer is not None:
+            about = nearer
+            again = self.model.task_about(parameters, about, pass_id=f"{self.number} again")
+            statistics = self.engine.total(again, self.source)
+        self.progress.n_rows = statistics.weight
+        return (
+            self.model.maximize(statistics, about),
+            self.model.objective(statistics, parameters),
+        )
+
+    def _check_weight(self, weight: float) -> None:
+        if weight < max(2, self.K):
+            raise ValueError(
+                "Expected n_samples >= n_components and at least 2 samples but got "
+                f"n_components = {self.K}, n_samples = {weight:g}"
+            )
+        if self.weight is not None and weight != self.weight:
+            raise ValueError(
+                f"X changed between passes: pass {self.number} read {weight:g} rows, the pass "
+                f"before {self.weight:g}. EM needs the same rows every time; an iterable must "
+                "start afresh whenever it is iterated"
+            )
+        self.weight = weight
