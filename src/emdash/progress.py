@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from emdash.em import Fit
 
@@ -96,7 +97,7 @@ class Progress:
         if self.verbose:
             print(f"Initialization {self.start}", flush=True)
 
-    def step(self, fit: Fit[object]) -> None:
+    def step(self, fit: Fit[Any]) -> None:
         """Note one more pass."""
         now = time.perf_counter()
         change = fit.trace[-1] - fit.trace[-2] if fit.n_iter > 1 else math.inf
@@ -107,7 +108,7 @@ class Progress:
         if self.callback is not None:
             self.callback(record)
 
-    def end(self, fit: Fit[object]) -> None:
+    def end(self, fit: Fit[Any]) -> None:
         """End this start."""
         if self.verbose:
             how = "converged" if fit.converged else "did not converge"

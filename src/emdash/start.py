@@ -82,7 +82,7 @@ class TakeRows:
     def __call__(self, chunk: Chunk, n_threads: int) -> RowSample:
         """Return the rows wanted, in a copy."""
         if self.numbers is None:
-            wanted = np.arange(len(chunk))
+            wanted: NDArray[np.integer[Any]] = np.arange(len(chunk))
         else:
             assert chunk.start is not None
             ends = [chunk.start, chunk.start + len(chunk)]

@@ -147,7 +147,7 @@ class CovarianceShape(ABC):
 
     def component(self, covariances: Array, k: int) -> Array:
         """Return the covariance of component `k`."""
-        return covariances[k]
+        return np.asarray(covariances[k])
 
 
 EMPTY = 10 * np.finfo(np.float64).eps
@@ -156,7 +156,7 @@ EMPTY = 10 * np.finfo(np.float64).eps
 
 def per_row(sums: Array, N: Array) -> Array:
     """Return sums of components, (K, ...), divided by the components' N."""
-    return sums / (N + EMPTY).reshape(-1, *(1,) * (sums.ndim - 1))
+    return np.asarray(sums / (N + EMPTY).reshape(-1, *(1,) * (sums.ndim - 1)))
 
 
 def center_of(weights: Array, means: Array) -> Array:
@@ -177,7 +177,7 @@ class _Matrices(CovarianceShape):
         return factors @ np.swapaxes(factors, -1, -2)
 
     def covariances_of(self, factors: Array) -> Array:
-        return np.linalg.inv(self.precisions(factors))
+        return np.asarray(np.linalg.inv(self.precisions(factors)), dtype=np.float64)
 
     def variances(self, covariances: Array, K: int, d: int) -> Array:
         return np.broadcast_to(np.diagonal(covariances, axis1=-2, axis2=-1), (K, d))
@@ -289,7 +289,8 @@ class Tied(_Matrices):
 
     def covariances(self, N: Array, F: Array, S: Array, means: Array, center: Array) -> Array:
         between = means + per_row(F, N) - center
-        return (unpack(S, means.shape[1]) - (N[:, None] * between).T @ between) / N.sum()
+        within = unpack(S, means.shape[1]) - (N[:, None] * between).T @ between
+        return np.asarray(within / N.sum())
 
     def factor(self, covariances: Array) -> Array:
         return factor_matrix(covariances, None)
