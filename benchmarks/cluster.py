@@ -6,11 +6,12 @@ where overhead is measured, so that nothing but overhead is left.
 
 from __future__ import annotations
 
-import atexit
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from benchmarks.data import QUICK, clusters, draw
@@ -18,6 +19,7 @@ from benchmarks.iteration import Iteration
 
 __all__ = ["Iterations", "Overhead", "Tasks"]
 
+ROOT = str(Path(__file__).resolve().parents[1])
 ENGINES = ("emdash", "naive")
 FEW, MANY = (4, 12) if QUICK else (16, 512)
 REPEATS = 2 if QUICK else 7
@@ -25,22 +27,27 @@ REPEATS = 2 if QUICK else 7
 
 @lru_cache(maxsize=1)
 def client() -> Any:
-    """Return a client of the cluster, which is started once per process."""
+    """Return a client of the cluster, which is started when it is first asked for."""
     import distributed
 
-    found = distributed.Client(
+    # asv imports this package through a hook of its own; worker processes inherit the path only
+    if ROOT not in sys.path:
+        sys.path.append(ROOT)
+    return distributed.Client(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
     )
-    atexit.register(close)
-    return found
 
 
 def close() -> None:
-    """Stop the cluster if there is one."""
-    if client.cache_info().currsize:
-        client().close()
-        client().cluster.close()
-        client.cache_clear()
+    """Stop the cluster; a process that exits with one running hangs."""
+    client().close()
+    client().cluster.close()
+    client.cache_clear()
+
+
+class _OnCluster:
+    def teardown(self, *_: object) -> None:
+        close()
 
 
 def iteration(engine: str, n_chunks: int, rows_per_chunk: int, persist: bool = True) -> Iteration:
@@ -73,7 +80,7 @@ def seconds(run: Callable[[], object]) -> float:
     return statistics.median(times)
 
 
-class Overhead:
+class Overhead(_OnCluster):
     """Fixed cost of a pass, and what each further chunk adds, with persisted chunks of 100 rows.
 
     Catches tasks per chunk instead of per part (the slope rises from some 0.03 ms to about
@@ -100,7 +107,7 @@ class Overhead:
     track_per_chunk.unit = "ms"  # type: ignore[attr-defined]
 
 
-class Iterations:
+class Iterations(_OnCluster):
     """An iteration over 64 chunks of 20 000 rows, held by the cluster or made anew in each pass.
 
     Catches data moved between workers, chunks computed twice, and parts that leave a worker idle.
@@ -119,7 +126,7 @@ class Iterations:
         self.run()
 
 
-class Tasks:
+class Tasks(_OnCluster):
     """How many tasks of a pass the workers run.
 
     Catches a plan that lets tasks grow with chunks: emdash's number must stay the same from

@@ -244,21 +244,27 @@ RIVALS = tuple(kind for kind in SYSTEMS if kind not in (Emdash, ScikitLearn))
 def lines(cases: Iterable[Case], threads: Iterable[int], rounds: int, quick: bool) -> Iterator[str]:
     """Yield the lines of the table as they are measured, in Markdown."""
     head = ["case", "n", "threads", "scikit-learn s", "emdash s", "ratio", "target", "CPU ratio"]
-    head += [column for rival in RIVALS for column in (f"{rival.name} s", "ratio")]
+    head += [column for rival in rivals for column in (f"{rival.name} s", "ratio")]
     yield "| " + " | ".join(head) + " |"
     yield "|" + "---|" * len(head)
     for n_threads in threads:
         for case in cases:
-            able = [k for k in RIVALS if not why_not(k, case.covariance_type, case.dtype)]
+            able = [k for k in rivals if not why_not(k, case.covariance_type, case.dtype)]
             times = compare(case, n_threads, able, rounds=rounds, quick=quick)
-            yield "| " + " | ".join(cells(case, n_threads, case.rows(quick), times)) + " |"
-    for rival in RIVALS:
+            yield "| " + " | ".join(cells(case, n_threads, case.rows(quick), times, rivals)) + " |"
+    for rival in rivals:
         reason = why_not(rival, rival.covariance_types[0], rival.dtypes[0])
         if reason:
             yield f"{rival.name}: skipped, {reason}"
 
 
-def cells(case: Case, n_threads: int, n: int, times: dict[str, Timing | str]) -> Iterator[str]:
+def cells(
+    case: Case,
+    n_threads: int,
+    n: int,
+    times: dict[str, Timing | str],
+    rivals: Sequence[type[System]],
+) -> Iterator[str]:
     """Yield the columns of one line."""
     ours, theirs = times["emdash"], times["scikit-learn"]
     assert isinstance(ours, Timing)
@@ -268,7 +274,7 @@ def cells(case: Case, n_threads: int, n: int, times: dict[str, Timing | str]) ->
     yield f"{theirs.wall / ours.wall:.1f}"
     yield f"{targets[n_threads]:g}" if n_threads in targets else ""
     yield f"{theirs.cpu / ours.cpu:.1f}"
-    for kind in RIVALS:
+    for kind in rivals:
         rival = times.get(kind.name, "")
         if isinstance(rival, str):
             yield from (rival, "")
@@ -287,11 +293,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--cases", nargs="+", default=[""], metavar="TEXT", help="only cases that contain a text"
     )
+    names = [rival.name for rival in RIVALS]
+    parser.add_argument(
+        "--rivals", nargs="*", default=names, choices=names, help="besides scikit-learn"
+    )
     given = parser.parse_args(arguments)
     cases = [case for case in CASES if any(text in str(case) for text in given.cases)]
     if not cases:
         parser.error(f"no case contains any of {given.cases}; there are {[*map(str, CASES)]}")
-    for line in lines(cases, given.threads, given.rounds, given.quick):
+    rivals = [rival for rival in RIVALS if rival.name in given.rivals]
+    for line in lines(cases, given.threads, rivals, given.rounds, given.quick):
         print(line, flush=True)
 
 

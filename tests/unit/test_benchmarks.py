@@ -34,8 +34,10 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]
             for name, module in sys.modules.items()
             if name.startswith("benchmarks.")
         }
+        close = modules["cluster"].close
+        patch.setattr(modules["cluster"], "close", lambda: None)  # one cluster for all
         yield SimpleNamespace(found=found, **modules)
-        modules["cluster"].close()
+        close()
         for name in modules:
             del sys.modules[f"benchmarks.{name}"]
         del sys.modules["benchmarks"]
