@@ -241,7 +241,13 @@ class Iteration:
 RIVALS = tuple(kind for kind in SYSTEMS if kind not in (Emdash, ScikitLearn))
 
 
-def lines(cases: Iterable[Case], threads: Iterable[int], rounds: int, quick: bool) -> Iterator[str]:
+def lines(
+    cases: Iterable[Case],
+    threads: Iterable[int],
+    rivals: Sequence[type[System]],
+    rounds: int,
+    quick: bool,
+) -> Iterator[str]:
     """Yield the lines of the table as they are measured, in Markdown."""
     head = ["case", "n", "threads", "scikit-learn s", "emdash s", "ratio", "target", "CPU ratio"]
     head += [column for rival in rivals for column in (f"{rival.name} s", "ratio")]
