@@ -153,7 +153,7 @@ def test_small_exponentials_are_right_down_to_the_normal_range(isa):
     assert (r[-2:] == 0).all()
 
 
-@pytest.mark.parametrize("K", [1, 2, 70])
+@pytest.mark.parametrize("K", [1, 2, 40, 70])
 def test_log_likelihood_of_equal_components(K, isa):
     """p(x) does not depend on K; the sums reach K in every row, and so their product."""
     X = np.random.default_rng(6).normal(size=(5000, 2))

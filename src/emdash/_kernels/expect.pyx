@@ -25,6 +25,8 @@ cdef extern from "simd/softmax.h":
                             const double *weights, int unit_weights) noexcept nogil
         void (*posterior)(Py_ssize_t K, Py_ssize_t rows, Py_ssize_t stride, double *log_density,
                           double *log_likelihood, double *labels, int responsibilities) noexcept nogil
+        void (*spread)(Py_ssize_t K, Py_ssize_t n, const double *tile, Py_ssize_t stride, double scale, char *out,
+                       Py_ssize_t step, Py_ssize_t k_step) noexcept nogil
     const emdash_softmax_table *emdash_softmax_tables[]
 
 cdef double LN_2 = 0.6931471805599453
@@ -261,6 +263,7 @@ cdef void _write(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, const 
     cdef double *log_likelihood = density + K * buffers.stride
     cdef double *labels = log_likelihood + buffers.stride
     cdef double *scratch = labels + buffers.stride
+    cdef const emdash_softmax_table *table = emdash_softmax_tables[kernel.isa]
     cdef Tile tile
     while first < last:
         n = min(kernel.tile_rows, last - first)
@@ -272,28 +275,19 @@ cdef void _write(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, const 
             return
         kernel.log_density(&tile, density, scratch)
         if out.log_densities != NULL:
-            _spread(K, n, density, tile.stride, LN_2, out.log_densities + first * out.log_densities_step,
-                    out.log_densities_step, out.log_densities_k_step)
+            table.spread(K, n, density, tile.stride, LN_2, out.log_densities + first * out.log_densities_step,
+                         out.log_densities_step, out.log_densities_k_step)
         if out.log_likelihood != NULL or out.labels != NULL or out.responsibilities != NULL:
-            emdash_softmax_tables[kernel.isa].posterior(
+            table.posterior(
                 K, tile.padded, tile.stride, density, log_likelihood if out.log_likelihood != NULL else NULL,
                 labels if out.labels != NULL else NULL, out.responsibilities != NULL)
         if out.responsibilities != NULL:
-            _spread(K, n, density, tile.stride, 1.0, out.responsibilities + first * out.responsibilities_step,
-                    out.responsibilities_step, out.responsibilities_k_step)
+            table.spread(K, n, density, tile.stride, 1.0, out.responsibilities + first * out.responsibilities_step,
+                         out.responsibilities_step, out.responsibilities_k_step)
         if out.log_likelihood != NULL:
-            _spread(1, n, log_likelihood, 0, 1.0, out.log_likelihood + first * out.log_likelihood_step,
-                    out.log_likelihood_step, 0)
+            table.spread(1, n, log_likelihood, 0, 1.0, out.log_likelihood + first * out.log_likelihood_step,
+                         out.log_likelihood_step, 0)
         if out.labels != NULL:
             for i in range(n):
                 (<Py_ssize_t *>(out.labels + (first + i) * out.labels_step))[0] = <Py_ssize_t>labels[i]
         first += n
-
-
-cdef void _spread(Py_ssize_t K, Py_ssize_t n, const double *tile, Py_ssize_t stride, double scale, char *out,
-                  Py_ssize_t step, Py_ssize_t k_step) noexcept nogil:
-    """IN tile (K, stride).  OUT out (n, K) = tile' scale."""
-    cdef Py_ssize_t i, k
-    for i in range(n):
-        for k in range(K):
-            (<double *>(out + i * step + k * k_step))[0] = tile[k * stride + i] * scale

@@ -14,6 +14,8 @@ struct emdash_softmax_table {
                         int unit_weights);
     void (*posterior)(ptrdiff_t K, ptrdiff_t rows, ptrdiff_t stride, double *log_density, double *log_likelihood,
                       double *labels, int responsibilities);
+    void (*spread)(ptrdiff_t K, ptrdiff_t n, const double *tile, ptrdiff_t stride, double scale, char *out, ptrdiff_t step,
+                   ptrdiff_t k_step);
 };
 #define EMDASH_BODY "softmax.h"
 #include "each_isa.h"
@@ -21,6 +23,24 @@ static const struct emdash_softmax_table *const emdash_softmax_tables[EMDASH_ISA
 
 #else
 #include "vector.h"
+#include "transpose.h"
+#include "spread.h"
+
+/* One vector of rows: the largest of K log-densities, and if `label` is given the first component that has it. */
+EMDASH_INLINE vec EMDASH_NAME(largest)(ptrdiff_t K, ptrdiff_t stride, const double *column, double *label) {
+    vec largest = v_load(column), first = v_splat(0.0);
+    if (!label) {
+        for (ptrdiff_t k = 1; k < K; k++) largest = v_max(v_load(column + k * stride), largest);
+        return largest;
+    }
+    for (ptrdiff_t k = 1; k < K; k++) {
+        const vec candidate = v_load(column + k * stride);
+        first = v_select_greater(candidate, largest, v_splat((double)k), first);
+        largest = v_max(candidate, largest);
+    }
+    v_store(label, first);
+    return largest;
+}
 
 /* Running log-likelihood of a tile, in bits. */
 typedef struct {
@@ -72,8 +92,8 @@ EMDASH_INLINE double EMDASH_NAME(normalise_many)(ptrdiff_t K, ptrdiff_t rows, pt
     EMDASH_NAME(likelihood) l = {v_splat(0.0), v_splat(1.0), 0, K < 32768 ? 64 : 16}; /* product below 2^1000 */
     for (ptrdiff_t i = 0; i < rows; i += EMDASH_VL) {
         double *column = log_density + i;
-        vec largest = v_load(column), sum = v_splat(0.0);
-        for (ptrdiff_t k = 1; k < K; k++) largest = v_max(v_load(column + k * stride), largest);
+        const vec largest = EMDASH_NAME(largest)(K, stride, column, NULL);
+        vec sum = v_splat(0.0);
         for (ptrdiff_t k = 0; k < K; k++) {
             const vec e = v_exp2_nonpositive(v_load(column + k * stride) - largest, -200.0, 0x1p-200, 0);
             v_store(column + k * stride, e);
@@ -106,13 +126,8 @@ static void EMDASH_NAME(posterior)(ptrdiff_t K, ptrdiff_t rows, ptrdiff_t stride
                                    double *log_likelihood, double *labels, int responsibilities) {
     for (ptrdiff_t i = 0; i < rows; i += EMDASH_VL) {
         double *column = log_density + i;
-        vec largest = v_load(column), label = v_splat(0.0), sum = v_splat(0.0);
-        for (ptrdiff_t k = 1; k < K; k++) {
-            const vec candidate = v_load(column + k * stride);
-            label = v_select_greater(candidate, largest, v_splat((double)k), label);
-            largest = v_max(candidate, largest);
-        }
-        if (labels) v_store(labels + i, label);
+        const vec largest = EMDASH_NAME(largest)(K, stride, column, labels ? labels + i : NULL);
+        vec sum = v_splat(0.0);
         if (!responsibilities && !log_likelihood) continue;
         for (ptrdiff_t k = 0; k < K; k++) {
             const vec e = v_exp2_nonpositive(v_load(column + k * stride) - largest, -1021.0, 0x1p-1021, 1);
@@ -126,5 +141,6 @@ static void EMDASH_NAME(posterior)(ptrdiff_t K, ptrdiff_t rows, ptrdiff_t stride
     }
 }
 
-static const struct emdash_softmax_table EMDASH_NAME(softmax_table) = {EMDASH_NAME(normalise), EMDASH_NAME(posterior)};
+static const struct emdash_softmax_table EMDASH_NAME(softmax_table) = {EMDASH_NAME(normalise), EMDASH_NAME(posterior),
+                                                                         EMDASH_NAME(spread)};
 #endif
