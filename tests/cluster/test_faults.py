@@ -3,11 +3,12 @@
 import os
 import signal
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
 from clusters import cluster_by_hand, eventually, local_cluster, tasks, within
-from distributed import Client
+from distributed import Client, KilledWorker
 
 from emdash import GaussianMixture
 
@@ -58,6 +59,27 @@ def test_a_killed_worker(X, start, tmp_path, killed):
         eventually(lambda: not tasks(client))
     if killed == "in the middle of a task":
         assert (tmp_path / "count").stat().st_size > fatal  # it went on after the loss
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets of the process that was killed
+def test_a_chunk_that_kills_every_worker(X, start):
+    """As one does that is too large for their memory: an error with advice, not a loop."""
+
+    def fatal(block, block_id):
+        if block_id[0] == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return block
+
+    x = da.from_array(X, chunks=(50, 4)).map_blocks(fatal, dtype=float, meta=np.empty((0, 0)))
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        local_cluster(1) as cluster,
+        Client(cluster) as client,
+    ):
+        with pytest.raises(KilledWorker) as caught:
+            within(60, GaussianMixture(3, **start).fit, x)
+        assert "X.rechunk({0: rows})" in "".join(caught.value.__notes__)
+        eventually(lambda: not tasks(client))
 
 
 @pytest.mark.parametrize(("row", "value"), [(0, np.nan), (433, np.inf), (599, -np.inf)])

@@ -50,6 +50,14 @@ def test_local_clusters(X, start, references, n_workers, threads):
         assert computed(client)["emdash-estep"] > 0  # it did run there
 
 
+def test_workers_that_are_threads_of_this_process(X, start, references):
+    with Client(
+        processes=False, n_workers=2, threads_per_worker=1, dashboard_address=":0"
+    ) as client:
+        assert_same_bits(within(60, fit, X, CHUNKS["odd"], start), references["odd"])
+        assert computed(client)["emdash-estep"] > 0
+
+
 def test_cluster_started_by_hand(X, start, references, tmp_path):
     with (
         cluster_by_hand(tmp_path, 2) as file,

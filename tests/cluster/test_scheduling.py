@@ -214,8 +214,12 @@ def test_a_fit_inside_a_task(X, start, client, kind):
         model = GaussianMixture(3, tol=1e-6, **start).fit(x)
         return model.means_, model.score(x)
 
-    future = client.submit(fit_and_score, given)
-    means, score = future.result(timeout=60)
+    futures = [
+        client.submit(fit_and_score, given, workers=[worker], pure=False)
+        for worker in client.nthreads()  # all of them: none is free for other tasks
+    ]
+    for future in futures:
+        means, score = future.result(timeout=60)
     with dask.config.set(scheduler="threads"):
         np.testing.assert_allclose(means, fit_and_score(given)[0], rtol=1e-12)
     assert np.isfinite(score)

@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import time
 
 import dask
 import dask.array as da
@@ -182,8 +183,9 @@ def test_the_first_error_wins(n_threads):
     late = threading.Event()
 
     def fail(i):
-        if i == 5:
+        if i == 1:
             assert n_threads == 1 or late.wait(30)
+        if i == 7:
             raise ValueError("first")
         if i in (40, 70):
             late.set()
@@ -227,13 +229,14 @@ def test_an_interrupt_ends_the_others():
         loaded.append(i)
         if i > 300:  # parts of 128: the first two are done, others under way
             assert interrupted.wait(30)
+            time.sleep(0.01)  # so that a part that goes on would be seen
 
     def task(chunk, threads):
         return Interrupting(f"{chunk.index:x}")
 
     with pytest.raises(KeyboardInterrupt):
         LocalEngine(2).total(task, Numbers(1000, wait))
-    assert len(loaded) < 900
+    assert len(loaded) < 350
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("emdash")]
 
 
