@@ -104,22 +104,24 @@ def test_threads_change_no_bit(shape, K, d, n, isa):
             assert (a == b).all()
 
 
-@pytest.mark.parametrize("n_threads", [1, 2, 5])
+@pytest.mark.parametrize("order", "CF")
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_first_bad_row_is_reported(bad, dtype, n_threads, isa):
-    kernel, X = example(K=8, d=5, n=30000)
-    X = X.astype(dtype)
-    out, responsibilities = np.empty(kernel.statistics_size), np.empty((30000, 8))
-    for rows in ([0], [29999], [17000, 4321, 29000], [130, 131], [8200, 20000]):
-        Y = X.copy()
-        Y[rows, [r % 5 for r in rows]] = bad
-        assert expect.accumulate(kernel, Y, None, out, n_threads) == min(rows)
-        assert expect.posterior(kernel, Y, n_threads, responsibilities=responsibilities) == min(
-            rows
-        )
-        assert expect.accumulate(kernel, Y[::-1], None, out, n_threads) == 29999 - max(rows)
-    assert expect.accumulate(kernel, X, None, out, n_threads) == -1
+@pytest.mark.parametrize("d", [1, 2, 3, 4, 5, 9, 20])
+def test_first_bad_row_is_reported(d, dtype, order, isa):
+    n = 12000
+    kernel, X = example(K=8, d=d, n=n)
+    X = np.asarray(X, dtype=dtype, order=order)
+    out, responsibilities = np.empty(kernel.statistics_size), np.empty((n, 8))
+    cases = [[0], [n - 1], [8000, 4321, 11000], [130, 131], [4200, 9000]]
+    for number, rows in enumerate(cases):
+        Y = X.copy(order="K")
+        Y[rows, [r % d for r in rows]] = (np.nan, np.inf, -np.inf)[number % 3]
+        for n_threads in (1, 3):
+            assert expect.accumulate(kernel, Y, None, out, n_threads) == min(rows)
+            found = expect.posterior(kernel, Y, n_threads, responsibilities=responsibilities)
+            assert found == min(rows)
+        assert expect.accumulate(kernel, Y[::-1], None, out, 2) == n - 1 - max(rows)
+    assert expect.accumulate(kernel, X, None, out, 2) == -1
 
 
 @pytest.mark.parametrize("d", [3, 20])
