@@ -32,9 +32,7 @@ for isa in threads.available_isas():
                 for place in (bytes_[-size:], bytes_[:size]):
                     for order in "CF":
                         X = place.view(dtype).reshape((n, d), order=order)
-                        for view in (X, X[::-1], X[:, ::-1], X[::2], X[:, ::2][:, :d]):
-                            if view.shape[1] != d:
-                                continue
+                        for view in (X, X[::-1], X[:, ::-1], X[::2]):
                             statistics(kernel, view)
                             posterior(kernel, view)
 print("done")
