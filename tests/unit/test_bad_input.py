@@ -196,6 +196,15 @@ def test_no_rows(X, tmp_path):
                 model.fit(data)
 
 
+@pytest.mark.parametrize("method", ["score", "aic", "bic"])
+def test_the_score_of_no_rows(X, tmp_path, method):
+    model = GaussianMixture(K, **start()).fit(X)
+    x = da.from_array(X, chunks=(60, D))
+    for data in (X[:0], saved(X[:0], tmp_path), [X[:0], X[:0]], x[:0], x[x[:, 0] > 1e9]):
+        with pytest.raises(ValueError, match=r"0 sample\(s\)"):
+            getattr(model, method)(data)
+
+
 @pytest.mark.parametrize("n", [1, 2])
 def test_fewer_rows_than_components(X, source, n):
     for settings in (start(), {"random_state": 0}):

@@ -68,6 +68,12 @@ def test_files_and_maps(X, dtype, order, tmp_path, small_chunks):
         check(MemmapSource(np.load(path, mmap_mode=mode)), data.astype(float))
 
 
+def test_a_table_without_rows_is_one_empty_chunk(X, tmp_path):
+    for data in (X[:0], np.asfortranarray(X[:0])):
+        check(NpySource(saved(data, tmp_path)), data)
+    assert open_source(np.load(saved(X, tmp_path), mmap_mode="r")[:0]) is None  # no map at all
+
+
 @pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
 def test_versions_of_the_format(X, version, tmp_path):
     with open(tmp_path / "X.npy", "wb") as file:
