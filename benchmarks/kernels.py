@@ -14,8 +14,14 @@ __all__ = ["Accumulate", "Memory", "Outputs", "Posterior"]
 
 TYPES = ("full", "tied", "diag", "spherical")
 SHAPES = ((1, 4), (4, 16), (10, 10), (32, 32), (64, 64))
-USUAL = ("best", "float64", 1)
-UNUSUAL = (("avx2", "baseline"), ("float32",), (2,))
+SETTINGS = {
+    "usual": ("best", "float64", 1),
+    "avx2": ("avx2", "float64", 1),
+    "baseline": ("baseline", "float64", 1),
+    "float32": ("best", "float32", 1),
+    "two threads": ("best", "float64", 2),
+}
+"""Instruction set, type of the rows, and threads; one at a time differs from the usual ones."""
 
 
 def bound(iteration: Iteration, isa: str = "best") -> Expect:
@@ -29,21 +35,13 @@ def bound(iteration: Iteration, isa: str = "best") -> Expect:
 
 
 class _Kernel:
-    """Rows and a kernel; instruction set, type of the rows and threads vary one at a time."""
+    """Rows and a kernel bound to an instruction set."""
 
-    params = (
-        TYPES,
-        SHAPES,
-        *((usual, *others) for usual, others in zip(USUAL, UNUSUAL, strict=True)),
-    )
-    param_names = ("covariance", "(d, K)", "isa", "dtype", "threads")
+    params = (TYPES, SHAPES, tuple(SETTINGS))
+    param_names = ("covariance", "(d, K)", "setting")
 
-    def setup(
-        self, covariance: str, shape: tuple[int, int], isa: str, dtype: str, n_threads: int
-    ) -> None:
-        given = (isa, dtype, n_threads)
-        if sum(value != usual for value, usual in zip(given, USUAL, strict=True)) > 1:
-            raise NotImplementedError("only one setting at a time differs from the usual ones")
+    def setup(self, covariance: str, shape: tuple[int, int], setting: str) -> None:
+        isa, dtype, self.n_threads = SETTINGS[setting]
         if isa not in ("best", *threads.available_isas()):
             raise NotImplementedError(f"this machine has no {isa}")
         d, K = shape
@@ -63,11 +61,9 @@ class Accumulate(_Kernel):
     rows (which should cost what float64 rows do), or two threads (imbalance, false sharing).
     """
 
-    def time_accumulate(
-        self, covariance: str, shape: tuple[int, int], isa: str, dtype: str, n_threads: int
-    ) -> None:
+    def time_accumulate(self, covariance: str, shape: tuple[int, int], setting: str) -> None:
         """Sum the statistics of all rows."""
-        accumulate(self.kernel, self.X, None, self.sums, n_threads)
+        accumulate(self.kernel, self.X, None, self.sums, self.n_threads)
 
 
 class Posterior(_Kernel):
@@ -77,11 +73,9 @@ class Posterior(_Kernel):
     slow transposing store.
     """
 
-    def time_posterior(
-        self, covariance: str, shape: tuple[int, int], isa: str, dtype: str, n_threads: int
-    ) -> None:
+    def time_posterior(self, covariance: str, shape: tuple[int, int], setting: str) -> None:
         """Write the responsibilities of all rows."""
-        posterior(self.kernel, self.X, n_threads, responsibilities=self.responsibilities)
+        posterior(self.kernel, self.X, self.n_threads, responsibilities=self.responsibilities)
 
 
 class Outputs:

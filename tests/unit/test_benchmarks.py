@@ -173,6 +173,23 @@ def test_the_iteration_is_that_of_the_estimator(
     )
 
 
+def test_kernels_are_bound_to_an_instruction_set_and_later_ones_are_not(
+    suite: SimpleNamespace,
+) -> None:
+    from emdash._kernels import threads
+
+    truth = suite.data.clusters(10, 10)
+    iteration = suite.iteration.Iteration(suite.data.draw(truth, 2000), truth.nearby())
+    (chunk,) = iteration.source.chunks()
+    before = threads.isa()
+    sums = {isa: suite.kernels.bound(iteration, isa)(chunk, 1) for isa in threads.available_isas()}
+    assert threads.isa() == before
+    # the same numbers to rounding, in another order of addition
+    assert len({one.buffer.tobytes() for one in sums.values()}) == len(sums)
+    for one in sums.values():
+        np.testing.assert_allclose(one.buffer, sums[before].buffer, rtol=1e-9, atol=1e-9)
+
+
 def test_the_naive_engine_gives_the_same_answer(suite: SimpleNamespace) -> None:
     import dask.array
 
