@@ -96,11 +96,11 @@ def test_a_file_may_be_longer_than_its_array(X, tmp_path):
 
 
 def test_chunks_of_a_file_are_a_few_megabytes(tmp_path):
-    for d, dtype in ((1, "f8"), (50, "f4"), (3_000_000, "f8")):
-        itemsize = np.dtype(dtype).itemsize
-        rows = rows_per_chunk(d * itemsize)
-        assert rows >= 1
-        assert rows * d * itemsize <= max(CHUNK_BYTES, d * itemsize)
+    """In memory, where bytes have become float64."""
+    for d, dtype in ((1, "f8"), (50, "f4"), (50, "u1"), (7, "i2"), (3_000_000, "f8")):
+        chunk = as_rows(np.zeros((rows_per_chunk(d, np.dtype(dtype)), d), dtype), d, "X")
+        assert len(chunk) >= 1
+        assert CHUNK_BYTES / 2 < chunk.nbytes <= CHUNK_BYTES or len(chunk) == 1
 
 
 def test_parts_of_a_map_with_an_offset(X, tmp_path, small_chunks):

@@ -315,6 +315,11 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         source = self._open(X, reset=False)
         task = self._model().score(self._parameters())
         total = engine_for(source, self.n_threads).total(task, source)
+        if total.weight == 0:
+            raise ValueError(
+                f"Found array with 0 sample(s) (shape=(0, {source.n_features})) while a minimum "
+                f"of 1 is required by {type(self).__name__}."
+            )
         return total.log_likelihood, total.weight
 
     def aic(self, X: Any) -> float:

@@ -22,6 +22,9 @@ Array = NDArray[np.float64]
 BLOCK_ROWS = 4_096
 """Rows handled at a time in plain NumPy: their responsibilities stay in the cache."""
 
+SCORE_ROWS = 65_536
+"""Rows whose log-likelihoods are in memory at a time while they are summed."""
+
 Output = Literal["labels", "log_likelihood", "responsibilities", "log_densities"]
 
 
@@ -150,17 +153,25 @@ class Score:
 
     Attributes
     ----------
-    rows : PerRow
-        The question for the log-likelihood of each row.
+    kernel : object
+        Bound parameters.
     """
 
-    rows: PerRow
+    kernel: Any
 
     def __call__(self, chunk: Chunk, n_threads: int) -> Statistics:
         """Return the log-likelihood and the weight of a chunk."""
-        return Statistics(
-            Layout(), np.array([self.rows(chunk, n_threads).sum(), float(len(chunk))])
-        )
+        from emdash._kernels.expect import posterior
+
+        total = 0.0
+        values = np.empty(min(len(chunk), SCORE_ROWS))
+        for begin in range(0, len(chunk), SCORE_ROWS):
+            rows = chunk.rows[begin : begin + SCORE_ROWS]
+            bad = posterior(self.kernel, rows, n_threads, log_likelihood=values[: len(rows)])
+            if bad >= 0:
+                chunk.refuse(begin + bad)
+            total += float(values[: len(rows)].sum())
+        return Statistics(Layout(), np.array([total, float(len(chunk))]))
 
 
 class Mixture(Generic[Components]):
@@ -189,7 +200,8 @@ class Mixture(Generic[Components]):
         self, statistics: Statistics, parameters: MixtureParameters[Components]
     ) -> MixtureParameters[Components] | None:
         """Return what to take the sums about again, if rounding spoilt them; else None."""
-        components = self.family.nearer(statistics, parameters.components)
+        with np.errstate(over="ignore", invalid="ignore"):  # maximize refuses overflow
+            components = self.family.nearer(statistics, parameters.components)
         return None if components is None else MixtureParameters(parameters.weights, components)
 
     def task_about(
@@ -205,7 +217,8 @@ class Mixture(Generic[Components]):
         self, statistics: Statistics, parameters: MixtureParameters[Components]
     ) -> MixtureParameters[Components]:
         """Return the parameters that maximise the expected log-likelihood."""
-        components = self.family.maximize(statistics, parameters.components)
+        with np.errstate(over="ignore", invalid="ignore"):  # the family refuses overflow
+            components = self.family.maximize(statistics, parameters.components)
         return MixtureParameters(statistics.N / statistics.N.sum(), components)
 
     def objective(self, statistics: Statistics, parameters: MixtureParameters[Components]) -> float:
@@ -218,7 +231,7 @@ class Mixture(Generic[Components]):
 
     def score(self, parameters: MixtureParameters[Components]) -> Score:
         """Return the task that sums the log-likelihood only."""
-        return Score(self.rows(parameters, "log_likelihood"))
+        return Score(self._bind(parameters))
 
     def reference(self, means: Array) -> MixtureParameters[Components]:
         """Return parameters about which the first sums can be taken."""

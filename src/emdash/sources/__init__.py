@@ -46,13 +46,15 @@ def open_source(X: Any) -> Source | None:
     Parameters
     ----------
     X : object
-        What the user gave to ``fit`` or ``predict``.
+        What the user gave to ``fit`` or ``predict``; a source of their own is used as it is.
 
     Raises
     ------
     TypeError, ValueError, FileNotFoundError
         If its kind is known but it cannot be used, saying why.
     """
+    if isinstance(X, Source):
+        return X
     for fits, module, name in KINDS:
         if fits(X):
             return getattr(import_module(module), name)(X)  # type: ignore[no-any-return]

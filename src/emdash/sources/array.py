@@ -66,7 +66,7 @@ class MemmapSource(Source):
         check_dtype(array.dtype, "the memory map")
         self.array = array
         self.n_rows, self.n_features = array.shape
-        self.rows_per_chunk = rows_per_chunk(self.n_features * array.dtype.itemsize)
+        self.rows_per_chunk = rows_per_chunk(self.n_features, array.dtype)
         self.n_chunks = -(-self.n_rows // self.rows_per_chunk)
 
     def chunks(self, first: int = 0, last: int | None = None) -> Iterator[Chunk]:

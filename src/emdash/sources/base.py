@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -66,9 +68,12 @@ class Source(ABC):
     def counted(self, lengths: Sequence[int]) -> Source:
         """Return this source with the number of rows of every chunk known.
 
-        Only sources that are born without them need this.
+        Parameters
+        ----------
+        lengths : sequence of int
+            Rows of each chunk. Only asked of sources whose ``n_rows`` is None.
         """
-        raise NotImplementedError
+        return _Counted(self, lengths)
 
     @abstractmethod
     def chunks(self, first: int = 0, last: int | None = None) -> Iterator[Chunk]:
@@ -99,9 +104,28 @@ class Source(ABC):
         ]
 
 
-def rows_per_chunk(row_bytes: int) -> int:
-    """Return how many rows make a chunk of about :data:`CHUNK_BYTES`."""
-    return max(1, CHUNK_BYTES // max(1, row_bytes))
+class _Counted(Source):
+    """A source whose rows were counted after it was made."""
+
+    def __init__(self, source: Source, lengths: Sequence[int]) -> None:
+        self.source = source
+        self.starts = [0, *accumulate(lengths)]
+        self.n_features, self.n_chunks = source.n_features, source.n_chunks
+        self.n_rows = self.starts[-1]
+
+    def chunks(self, first: int = 0, last: int | None = None) -> Iterator[Chunk]:
+        """Yield the chunks of the source, which now know where they start."""
+        for chunk in self.source.chunks(first, last):
+            yield replace(chunk, start=self.starts[chunk.index])
+
+
+def rows_per_chunk(n_features: int, dtype: np.dtype[Any]) -> int:
+    """Return how many rows make a chunk of about :data:`CHUNK_BYTES` once it is loaded.
+
+    Only float32 stays as narrow as it is stored (:func:`as_rows`).
+    """
+    item_bytes = 4 if dtype == np.float32 else max(8, dtype.itemsize)
+    return max(1, CHUNK_BYTES // max(1, n_features * item_bytes))
 
 
 def as_rows(array: Any, n_features: int, where: str) -> Rows:

@@ -52,7 +52,7 @@ class NpySource(Source):
         check_dtype(self.dtype, str(self.path))
         self.n_rows, self.n_features = shape
         self._check_size()
-        self.rows_per_chunk = rows_per_chunk(self.n_features * self.dtype.itemsize)
+        self.rows_per_chunk = rows_per_chunk(self.n_features, self.dtype)
         self.n_chunks = max(1, -(-self.n_rows // self.rows_per_chunk))
 
     def _read_header(self, file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
