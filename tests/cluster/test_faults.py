@@ -168,5 +168,5 @@ def test_the_scheduler_dies(X, start, tmp_path):
         def kill(progress):
             os.kill(client.run_on_scheduler(os.getpid), signal.SIGKILL)
 
-        with pytest.raises(Exception, match=r"(?i)clos|cancel|connect"):
+        with pytest.raises(Exception, match=r"(?i)close|cancel|connect"):
             within(60, GaussianMixture(3, tol=0.0, callback=kill, **start).fit, x)

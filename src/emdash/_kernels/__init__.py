@@ -1,1 +1,4 @@
-"""Compiled kernels: one fused pass over tiles of rows per EM iteration.  Imports nothing from the rest of the package."""
+"""Compiled kernels: one fused pass over tiles of rows per EM iteration.
+
+Imports nothing from the rest of the package.
+"""

@@ -5,7 +5,11 @@ from numpy.typing import NDArray
 from emdash._kernels.tile import FamilyKernel
 
 def accumulate(
-    kernel: FamilyKernel, X: NDArray[Any], weights: NDArray[Any] | None, out: NDArray[Any], n_threads: int
+    kernel: FamilyKernel,
+    X: NDArray[Any],
+    weights: NDArray[Any] | None,
+    out: NDArray[Any],
+    n_threads: int,
 ) -> int: ...
 def posterior(
     kernel: FamilyKernel,
