@@ -30,7 +30,9 @@ def offer(path: Path, kind: str) -> Any:
     if kind == "dask":
         return dask_table(path)
     X = np.load(path)
-    return {"ndarray": X, "fortran": X.T.copy().T, "batches": np.array_split(X, BATCHES)}[kind]
+    if kind == "fortran":
+        return np.asfortranarray(X)
+    return np.array_split(X, BATCHES) if kind == "batches" else X
 
 
 def dask_table(path: Path) -> Any:
