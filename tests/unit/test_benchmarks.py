@@ -339,3 +339,10 @@ def test_roofline_runs_as_a_script(tmp_path: Path) -> None:
     assert float(columns[0]["comps/row"]) == pytest.approx(1, abs=0.2)
     assert float(columns[0]["multiply-adds"]) == pytest.approx(33 * (528 + 32), rel=0.01)
     assert columns[1]["multiply-adds"] == "310"
+
+
+def test_float32_runs_as_a_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMDASH_BENCH_QUICK", "1")
+    table = table_of("float32", ["--rounds", "1"], tmp_path)
+    covariances = {row[0]: float(row[2]) for row in table if row[0].startswith(("0 ", "cond"))}
+    assert covariances["0 sigma from the origin"] < 1e-4 < 1e-2 < covariances["condition 1e+08"]
