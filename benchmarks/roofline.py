@@ -9,10 +9,10 @@ systems (`rivals.py`) do.
 
 Useful multiply-adds per row, P = d (d + 1) / 2, of the E-step and of the sums:
 
-- full: K (P + d) and as many again; for d > 16 the sums count only components with a
-  responsibility that is not rounding error, because the kernel skips the others;
-- diag: 2 K d and 2 K d; spherical: K d and K d + K;
-- tied: P + K d and K d, and P again if the pass forms the scatter of the rows.
+- full: K (P + d) and C (P + d); C is K up to d = 16, and for more features the number of
+  components whose responsibility is not rounding error: kernels skip the others;
+- diag: 2 K d and 2 C d; spherical: K d and C d + K;
+- tied: P + K d and C d, and P again if the pass forms the scatter of the rows.
 
 Times are CPU seconds per thread, the smallest of the rounds: other programs do not
 count. Waiting for a slower thread does, as long as it spins; on a busy machine
@@ -46,10 +46,10 @@ from emdash.models.mixture import Expect
 __all__ = ["Peaks", "Time", "Work", "main", "significant", "work"]
 
 SIGNIFICANT = 2.0**-54
-"""A smaller responsibility changes no sum; the kernel for d > 16 leaves it out."""
+"""A smaller responsibility changes no sum; kernels for d > 16 leave it out."""
 
 DENSE_UP_TO = 16
-"""Number of features up to which the kernel adds every component of every row."""
+"""Number of features up to which kernels add every component of every row."""
 
 SAMPLE_ROWS = 20_000
 """Rows on which significant components are counted."""
@@ -166,16 +166,16 @@ def work(
     covariance_type : str
     d, K, itemsize : int
     counted : float
-        Components per row that the sums of full covariance need (K where none is skipped).
+        Components per row that the sums need (K where none is skipped).
     scatter : bool
         Whether a tied pass forms the scatter of the rows.
     """
     P = d * (d + 1) / 2
     multiply_adds = {
         "full": (K + counted) * (P + d),
-        "diag": 4 * K * d,
-        "spherical": 2 * K * d + K,
-        "tied": 2 * K * d + P * (2 if scatter else 1),
+        "diag": 2 * (K + counted) * d,
+        "spherical": (K + counted) * d + K,
+        "tied": (K + counted) * d + P * (2 if scatter else 1),
     }[covariance_type]
     return Work(multiply_adds, K, d * itemsize)
 

@@ -1,4 +1,4 @@
-/* The primitives of simd/vector.h and simd/transpose.h against plain C, on every instruction set of this machine.
+/* The primitives of simd/vector.h against plain C, on every instruction set of this machine.
  *
  * A program of its own, so that any compiler, and an emulator of another processor, can run it (test_compilers.py).
  * Prints what is wrong; the exit status is 1 if anything is.
@@ -27,7 +27,6 @@ int main(void) {
 
 #else
 #include "vector.h"
-#include "transpose.h"
 
 #ifndef EMDASH_CHECK
 #define EMDASH_CHECK(what, x, got, good) \
@@ -36,9 +35,9 @@ int main(void) {
     }
 #endif
 
-/* relative error within one unit in the last place of the value */
-static int EMDASH_NAME(near)(double got, long double wanted, double slack) {
-    return fabsl(got - wanted) <= 0x1p-52L * fabsl(wanted) + slack;
+/* error within so many units in the last place, and the slack */
+static int EMDASH_NAME(near)(double got, long double wanted, double units, double slack) {
+    return fabsl(got - wanted) <= units * 0x1p-52L * fabsl(wanted) + slack;
 }
 
 static int EMDASH_NAME(check_powers)(const char *isa) {
@@ -46,11 +45,12 @@ static int EMDASH_NAME(check_powers)(const char *isa) {
     for (int i = 0; i <= 200000; i++) {
         const double x = -1021.0 * ((double)i / 200000) * ((double)i / 200000); /* denser near 0 */
         const double e = v_get(v_exp2_nonpositive(v_splat(x), -1021.0, 0x1p-1021, 1), EMDASH_VL - 1);
+        /* 2^-200 is subtracted from it, which rounds once more */
         const double cut = v_get(v_exp2_nonpositive(v_splat(x), -200.0, 0x1p-200, 0), 0);
         const double y = ldexp(1.0 + (i % 4096) / 4096.0, i % 1000), log = v_get(v_log2(v_splat(y)), EMDASH_VL - 1);
-        EMDASH_CHECK("exp2", x, e, EMDASH_NAME(near)(e, exp2l(x), 0.0))
-        EMDASH_CHECK("exp2, cut", x, cut, x <= -200.0 ? cut == 0.0 : EMDASH_NAME(near)(cut, exp2l(x), 0x1p-200))
-        EMDASH_CHECK("log2", y, log, EMDASH_NAME(near)(log, log2l(y), 0x1p-56))
+        EMDASH_CHECK("exp2", x, e, EMDASH_NAME(near)(e, exp2l(x), 1.0, 0.0))
+        EMDASH_CHECK("exp2, cut", x, cut, x <= -200.0 ? cut == 0.0 : EMDASH_NAME(near)(cut, exp2l(x), 1.5, 0x1p-200))
+        EMDASH_CHECK("log2", y, log, EMDASH_NAME(near)(log, log2l(y), 1.0, 0x1p-56))
     }
     const double last = v_get(v_exp2_nonpositive(v_splat(-INFINITY), -1021.0, 0x1p-1021, 1), 0);
     const double nan = v_get(v_exp2_nonpositive(v_splat(NAN), -200.0, 0x1p-200, 0), 0);
@@ -78,23 +78,13 @@ static int EMDASH_NAME(check_choices)(const char *isa) {
 }
 
 static int EMDASH_NAME(check_lanes)(const char *isa) {
-    double numbers[EMDASH_VL * EMDASH_VL];
-    vec rows[EMDASH_VL], pair[2];
+    double numbers[EMDASH_VL];
+    vec x;
     int wrong = 0;
-    for (int i = 0; i < EMDASH_VL * EMDASH_VL; i++) numbers[i] = i;
-    memcpy(rows, numbers, sizeof rows);
-    memcpy(pair, numbers, (EMDASH_VL > 1 ? 2 : 1) * sizeof(vec));
-    v_transpose(rows);
-    for (int i = 0; i < EMDASH_VL; i++)
-        for (int j = 0; j < EMDASH_VL; j++)
-            EMDASH_CHECK("transpose", i, v_get(rows[i], j), v_get(rows[i], j) == j * EMDASH_VL + i)
-    if (EMDASH_VL > 1) v_split(&pair[0], &pair[1]);
-    for (int j = 0; EMDASH_VL > 1 && j < EMDASH_VL; j++) {
-        EMDASH_CHECK("split, even", j, v_get(pair[0], j), v_get(pair[0], j) == 2 * j)
-        EMDASH_CHECK("split, odd", j, v_get(pair[1], j), v_get(pair[1], j) == 2 * j + 1)
-    }
-    const double sum = v_sum(rows[0]), root = v_get(v_sqrt(v_splat(2.0)), EMDASH_VL - 1);
-    EMDASH_CHECK("sum", 0, sum, sum == EMDASH_VL * EMDASH_VL * (EMDASH_VL - 1) / 2)
+    for (int i = 0; i < EMDASH_VL; i++) numbers[i] = i + 1;
+    memcpy(&x, numbers, sizeof x);
+    const double sum = v_sum(x), root = v_get(v_sqrt(v_splat(2.0)), EMDASH_VL - 1);
+    EMDASH_CHECK("sum", 0, sum, sum == EMDASH_VL * (EMDASH_VL + 1) / 2)
     EMDASH_CHECK("sqrt", 2, root, root == sqrt(2.0))
     return wrong;
 }

@@ -307,6 +307,8 @@ def test_rivals_runs_as_a_script(tmp_path: Path) -> None:
         ("spherical", 10, False, 2 * 100 + 10),
         ("tied", 10, False, 55 + 2 * 100),
         ("tied", 10, True, 2 * 55 + 2 * 100),
+        ("diag", 1.5, False, 2 * (10 + 1.5) * 10),
+        ("tied", 1.5, False, 55 + (10 + 1.5) * 10),
     ],
 )
 def test_roofline_counts_useful_work(
