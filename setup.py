@@ -38,7 +38,9 @@ for extension in extensions:  # the two files that know OpenMP; chain.pyx will b
     if not no_openmp and not add_openmp_flags_if_available(extension):
         raise SystemExit(
             "emdash: this C compiler cannot build OpenMP programs. Debian, Ubuntu: apt install gcc "
-            "(libgomp comes with it); macOS: brew install libomp, or conda install llvm-openmp. "
+            "(or clang libomp-dev). macOS, whose clang has no OpenMP: brew install llvm libomp; "
+            'export CC="$(brew --prefix llvm)/bin/clang" LDFLAGS="-L$(brew --prefix libomp)/lib" '
+            'CFLAGS="-I$(brew --prefix libomp)/include"; or conda install c-compiler llvm-openmp. '
             "EMDASH_NO_OPENMP=1 builds without it: everything then runs on one thread."
         )
 checks = dict.fromkeys(("boundscheck", "wraparound", "initializedcheck"), debug)

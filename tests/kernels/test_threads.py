@@ -1,6 +1,8 @@
 """Instruction sets are picked at import; a forked child of a threaded process runs on."""
 
 import os
+import platform
+import shutil
 import subprocess
 import sys
 
@@ -9,9 +11,9 @@ import pytest
 from emdash._kernels import threads
 
 
-def run(program, **environment):
+def run(program, prefix=(), **environment):
     return subprocess.run(
-        [sys.executable, "-c", program],
+        [*prefix, sys.executable, "-c", program],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -34,11 +36,31 @@ def test_the_environment_forces_an_instruction_set(name):
     assert done.stdout.strip() == name
 
 
-def test_an_unknown_instruction_set_is_an_import_error():
-    done = run("import emdash._kernels.gaussian", EMDASH_ISA="sse9")
+UNAVAILABLE = {"sse9", "avx512", "avx2"}.difference(threads.available_isas())
+
+
+@pytest.mark.parametrize("name", sorted(UNAVAILABLE))
+def test_an_unknown_or_unsupported_instruction_set_is_an_import_error(name):
+    done = run("import emdash._kernels.gaussian", EMDASH_ISA=name)
     assert done.returncode != 0
-    assert "ImportError: EMDASH_ISA: instruction set 'sse9' is unknown" in done.stderr
-    assert "baseline" in done.stderr
+    available = ", ".join(threads.available_isas())
+    assert (
+        f"ImportError: EMDASH_ISA: instruction set {name!r} is unknown or not supported here; "
+        f"available: {available}\n"
+    ) in done.stderr
+
+
+# emulated processors of 2008 and 2013: NumPy runs on both
+@pytest.mark.skipif(
+    shutil.which("qemu-x86_64") is None or platform.machine() != "x86_64", reason="no qemu-x86_64"
+)
+@pytest.mark.parametrize(
+    ("processor", "wanted"), [("Nehalem", ("baseline",)), ("Haswell", ("avx2", "baseline"))]
+)
+def test_the_best_instruction_set_of_the_processor_is_chosen(processor, wanted):
+    program = "from emdash._kernels import threads as t; print((*t.available_isas(), t.isa()))"
+    done = run(program, prefix=["qemu-x86_64", "-cpu", processor])
+    assert done.stdout.strip() == str((*wanted, wanted[0])), done.stderr
 
 
 FORK = """

@@ -273,21 +273,78 @@ def test_a_system_that_is_not_there_is_skipped_with_a_word(suite: SimpleNamespac
     assert suite.systems.why_not(suite.systems.Emdash, "tied", "float64") is None
 
 
-def test_rivals_runs_as_a_script(tmp_path: Path) -> None:
+def table_of(script: str, arguments: list[str], folder: Path) -> list[list[str]]:
+    """Run a script of the suite elsewhere and return the cells of the table it prints."""
     path = [folder for folder in sys.path if folder and Path(folder) != ROOT]
-    command = [ROOT / "benchmarks" / "rivals.py", "--quick", "--threads", "2", "--rounds", "1"]
-    script = subprocess.run(
-        [sys.executable, *command, "--cases", "full (1,4)", "spherical"],
-        cwd=tmp_path,
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / f"{script}.py", *arguments],
+        cwd=folder,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
         capture_output=True,
         text=True,
         check=True,
     )
-    lines = script.stdout.splitlines()
-    table = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    return [row.strip("| ").split(" | ") for row in rows]
+
+
+def test_rivals_runs_as_a_script(tmp_path: Path) -> None:
+    arguments = ["--quick", "--threads", "2", "--rounds", "1", "--cases", "full (1,4)", "spherical"]
+    table = table_of("rivals", arguments, tmp_path)
     assert [row[0] for row in table] == ["case", "full (1,4) mod", "spherical (10,10) mod"]
     for row in table[1:]:
         theirs, ours, ratio = map(float, row[3:6])
         assert ratio == pytest.approx(theirs / ours, rel=0.01, abs=0.06)
     assert [row[6] for row in table[1:]] == ["90", "30"]  # the targets for two threads
+
+
+@pytest.mark.parametrize(
+    ("covariance_type", "counted", "scatter", "multiply_adds"),
+    [
+        ("full", 10, False, 2 * 10 * (55 + 10)),
+        ("full", 1.5, False, (10 + 1.5) * (55 + 10)),
+        ("diag", 10, False, 4 * 100),
+        ("spherical", 10, False, 2 * 100 + 10),
+        ("tied", 10, False, 55 + 2 * 100),
+        ("tied", 10, True, 2 * 55 + 2 * 100),
+        ("diag", 1.5, False, 2 * (10 + 1.5) * 10),
+        ("tied", 1.5, False, 55 + (10 + 1.5) * 10),
+    ],
+)
+def test_roofline_counts_useful_work(
+    suite: SimpleNamespace, covariance_type: str, counted: float, scatter: bool, multiply_adds: int
+) -> None:
+    roofline = suite.roofline
+    work = roofline.work(covariance_type, 10, 10, 4, counted, scatter)
+    assert (work.multiply_adds, work.exponentials, work.bytes) == (multiply_adds, 10, 40)
+    seconds = multiply_adds / 4e9 + 10 / 1e9
+    assert work.floor(roofline.Peaks(4e9, 1e9, 1e12)) == pytest.approx(seconds)
+    assert work.floor(roofline.Peaks(4e9, 1e9, 1e6)) == pytest.approx(40e-6)
+
+
+def test_roofline_runs_as_a_script(tmp_path: Path) -> None:
+    arguments = ["--quick", "--threads", "2", "--rounds", "1"]
+    arguments += ["--cases", "full (32,32) well", "tied (10,10)", "float32"]
+    head, *lines = table_of("roofline", arguments, tmp_path)
+    assert [line[0] for line in lines] == [
+        "full (32,32) well",
+        "tied (10,10) mod with scatter",
+        "full (10,10) mod float32",
+        "full (64,64) mod float32",
+    ]
+    columns = [dict(zip(head, line, strict=True)) for line in lines]
+    for line in columns:
+        share = 100 * float(line["floor us"]) / float(line["CPU us/row"])
+        assert float(line["% of floor"]) == pytest.approx(share, rel=0.02, abs=0.6)
+    assert [line["bytes"] for line in columns] == ["256", "80", "40", "256"]
+    # clusters far apart: the sums of full covariance need one component per row
+    assert float(columns[0]["comps/row"]) == pytest.approx(1, abs=0.2)
+    assert float(columns[0]["multiply-adds"]) == pytest.approx(33 * (528 + 32), rel=0.01)
+    assert columns[1]["multiply-adds"] == "310"
+
+
+def test_float32_runs_as_a_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMDASH_BENCH_QUICK", "1")
+    table = table_of("float32", ["--rounds", "1"], tmp_path)
+    covariances = {row[0]: float(row[2]) for row in table if row[0].startswith(("0 ", "cond"))}
+    assert covariances["0 sigma from the origin"] < 1e-4 < 1e-2 < covariances["condition 1e+08"]
