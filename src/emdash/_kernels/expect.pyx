@@ -167,7 +167,7 @@ cdef void _pass(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, double 
             K, tile.padded, tile.stride, density, tile.weights, tile.unit_weights)
         tile.fresh = True
         kernel.accumulate(&tile, density, sums, scratch)
-        weight += _sum(tile.weights, n)
+        weight += n if rows.weights == NULL else _sum(tile.weights, n)
         first += n
     statistics[0] = log_likelihood * LN_2
     statistics[1] = weight

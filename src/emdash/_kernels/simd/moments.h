@@ -32,7 +32,8 @@ EMDASH_INLINE void EMDASH_NAME(moments_lanes_block)(const int b, const int c, co
     for (int k = 0; k < b; k++)
         EMDASH_UNROLL
         for (int j = 0; j < c; j++) first[k][j] = second[k][j] = v_splat(0.0);
-    for (ptrdiff_t row = 0; row < rows; row += EMDASH_VL)
+    for (ptrdiff_t row = 0; row < rows; row += EMDASH_VL) {
+        EMDASH_OPAQUE(mean);
         EMDASH_UNROLL
         for (int j = 0; j < c; j++) {
             const vec xj = v_load(x + j * stride + row);
@@ -48,6 +49,7 @@ EMDASH_INLINE void EMDASH_NAME(moments_lanes_block)(const int b, const int c, co
                 }
             }
         }
+    }
     EMDASH_UNROLL
     for (int k = 0; k < b; k++)
         EMDASH_UNROLL
@@ -145,13 +147,14 @@ EMDASH_INLINE void EMDASH_NAME(moments_features)(const int squares, ptrdiff_t K,
 EMDASH_FUNCTION void EMDASH_NAME(weighted_sum)(ptrdiff_t K, ptrdiff_t rows, ptrdiff_t stride, const double *resp,
                                                const double *f, double *sums) {
     for (ptrdiff_t k = 0; k < K; k++, resp += stride) {
-        vec sum = v_splat(0.0);
-        if (f) {
-            for (ptrdiff_t i = 0; i < rows; i += EMDASH_VL) sum += v_load(resp + i) * v_load(f + k * stride + i);
-        } else {
-            for (ptrdiff_t i = 0; i < rows; i += EMDASH_VL) sum += v_load(resp + i);
-        }
-        EMDASH_NAME(add_to)(sums + k * EMDASH_VL, sum);
+        vec sum[3] = {v_splat(0.0), v_splat(0.0), v_splat(0.0)}; /* three: hides the latency of the sum */
+        for (ptrdiff_t i = 0; i < rows; i += EMDASH_GROUP)
+            EMDASH_UNROLL
+            for (int v = 0; v < 3; v++) {
+                const vec r = v_load(resp + i + v * EMDASH_VL);
+                sum[v] += f ? r * v_load(f + k * stride + i + v * EMDASH_VL) : r;
+            }
+        EMDASH_NAME(add_to)(sums + k * EMDASH_VL, (sum[0] + sum[1]) + sum[2]);
     }
 }
 
