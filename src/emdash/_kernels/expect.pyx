@@ -22,7 +22,8 @@ from emdash._kernels.tile cimport (
 cdef extern from "simd/softmax.h":
     struct emdash_softmax_table:
         double (*normalise)(Py_ssize_t K, Py_ssize_t rows, Py_ssize_t stride, double *log_density,
-                            const double *weights, int unit_weights) noexcept nogil
+                            const double *weights, int unit_weights, const char *next,
+                            Py_ssize_t next_step) noexcept nogil
         void (*posterior)(Py_ssize_t K, Py_ssize_t rows, Py_ssize_t stride, double *log_density,
                           double *log_likelihood, double *labels, int responsibilities) noexcept nogil
         void (*spread)(Py_ssize_t K, Py_ssize_t n, const double *tile, Py_ssize_t stride, double scale, char *out,
@@ -44,6 +45,7 @@ cdef struct Rows:
     bint is_float
     Py_ssize_t n
     Py_ssize_t block_rows   # whole tiles
+    Py_ssize_t next_step    # step where rows follow each other closely, else 0: what to ask the memory for in advance
 
 
 cdef struct Outputs:
@@ -66,6 +68,7 @@ cdef Rows _rows(FamilyKernel kernel, Strided x, Py_ssize_t block_rows):
     rows.n = x.n
     rows.weights = NULL
     rows.weight_step = 0
+    rows.next_step = rows.step if 0 < rows.step <= 2 * x.d * (4 if x.is_float else 8) else 0
     rows.block_rows = (block_rows + kernel.tile_rows - 1) // kernel.tile_rows * kernel.tile_rows
     return rows
 
@@ -164,7 +167,8 @@ cdef void _pass(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, double 
             return
         kernel.log_density(&tile, density, scratch)
         log_likelihood += emdash_softmax_tables[kernel.isa].normalise(
-            K, tile.padded, tile.stride, density, tile.weights, tile.unit_weights)
+            K, tile.padded, tile.stride, density, tile.weights, tile.unit_weights,
+            rows.x + (first + n) * rows.step, rows.next_step)
         tile.fresh = True
         kernel.accumulate(&tile, density, sums, scratch)
         weight += n if rows.weights == NULL else _sum(tile.weights, n)

@@ -11,7 +11,7 @@
 #define EMDASH_WIDE (EMDASH_REGISTERS == 32)
 /* components and features (vectors of features) per register block */
 #define EMDASH_LANES_K(squares) (EMDASH_WIDE ? 5 : 2)
-#define EMDASH_LANES_J(squares) ((squares) ? 2 : 4)
+#define EMDASH_LANES_J(squares) (EMDASH_WIDE || (squares) ? 2 : 4)
 #define EMDASH_FEATURES_K(squares) (EMDASH_WIDE ? ((squares) ? 3 : 6) : ((squares) ? 2 : 3))
 #define EMDASH_FEATURES_J(squares) (EMDASH_WIDE ? 3 : ((squares) ? 2 : 3))
 #endif
@@ -33,7 +33,7 @@ EMDASH_INLINE void EMDASH_NAME(moments_lanes_block)(const int b, const int c, co
         EMDASH_UNROLL
         for (int j = 0; j < c; j++) first[k][j] = second[k][j] = v_splat(0.0);
     for (ptrdiff_t row = 0; row < rows; row += EMDASH_VL) {
-        EMDASH_OPAQUE(mean);
+        if (squares || !EMDASH_WIDE) EMDASH_OPAQUE(mean); /* else sums, means and r fill the registers */
         EMDASH_UNROLL
         for (int j = 0; j < c; j++) {
             const vec xj = v_load(x + j * stride + row);
