@@ -4,6 +4,9 @@
  * only: `columns` (d, stride), rows along the vectors, and where a family asks for it `rows` (padded, row_stride), features
  * along the vectors.  The finiteness test rides on the copy: x * 0 is NaN exactly for NaN and infinity.
  * stride is an odd number of cache lines: a power of two would map all features to one set of the L1 cache (2-4x slower).
+ * Memory: the softmax of a tile asks for the next one (softmax.h), so that it comes from the L2 cache; asking for all of it
+ * here, at once, left the pass waiting (16 % of spherical d = K = 10 from memory).  From L2 to L1: 16 rows ahead.
+ * The last d % 8 features in squares of 2 or 4: d = 10 loads in 53 cycles per 8 rows instead of 120.
  * Padded rows repeat the last real row, so no kernel has a tail; their weight is 0.
  */
 #ifndef EMDASH_VL
@@ -55,63 +58,14 @@ EMDASH_INLINE vec EMDASH_NAME(read_vector)(const char *p, const int is_float) {
 #endif
 }
 
-/* A vector of `size` numbers each from the rows 0, size, 2 size ... of the caller.  size: VL, VL / 2 or, if VL is 8, 2. */
-#if EMDASH_VL >= 4 && defined(EMDASH_SHUFFLES_SIZES)
-typedef double EMDASH_NAME(half) __attribute__((vector_size(4 * EMDASH_VL)));
-#define EMDASH_READ_PIECES(SIZE, type) \
-    EMDASH_INLINE type EMDASH_NAME(read_##SIZE)(const char *p, const int is_float) { \
-        typedef float floats __attribute__((vector_size(sizeof(type) / 2))); \
-        type x; \
-        if (is_float) { \
-            floats y; \
-            memcpy(&y, p, sizeof y); \
-            return __builtin_convertvector(y, type); \
-        } \
-        memcpy(&x, p, sizeof x); \
-        return x; \
-    }
-EMDASH_READ_PIECES(half, EMDASH_NAME(half))
-#if EMDASH_VL == 8
-typedef double EMDASH_NAME(quarter) __attribute__((vector_size(16)));
-EMDASH_READ_PIECES(quarter, EMDASH_NAME(quarter))
-EMDASH_INLINE EMDASH_NAME(half) EMDASH_NAME(read_quarters)(const char *p, ptrdiff_t row_step, const int is_float) {
-    return __builtin_shufflevector(EMDASH_NAME(read_quarter)(p, is_float),
-                                   EMDASH_NAME(read_quarter)(p + 2 * row_step, is_float), 0, 1, 2, 3);
-}
-#define EMDASH_ALL_LANES 0, 1, 2, 3, 4, 5, 6, 7
-#else
-#define EMDASH_ALL_LANES 0, 1, 2, 3
-#endif
-EMDASH_INLINE vec EMDASH_NAME(read_pieces)(const int size, const char *p, ptrdiff_t row_step, const int is_float) {
-    if (size == EMDASH_VL) return EMDASH_NAME(read_vector)(p, is_float);
-#if EMDASH_VL == 8
-    if (size == 2)
-        return __builtin_shufflevector(EMDASH_NAME(read_quarters)(p, row_step, is_float),
-                                       EMDASH_NAME(read_quarters)(p + 4 * row_step, row_step, is_float), EMDASH_ALL_LANES);
-#endif
-    return __builtin_shufflevector(EMDASH_NAME(read_half)(p, is_float),
-                                   EMDASH_NAME(read_half)(p + size * row_step, is_float), EMDASH_ALL_LANES);
-}
-#undef EMDASH_READ_PIECES
-#undef EMDASH_ALL_LANES
-/* the narrowest square that holds so many features */
-EMDASH_INLINE int EMDASH_NAME(square_size)(ptrdiff_t features) {
-    return features > EMDASH_VL / 2 ? EMDASH_VL : features > 2 ? EMDASH_VL / 2 : 2;
-}
-#else
-EMDASH_INLINE vec EMDASH_NAME(read_pieces)(const int size, const char *p, ptrdiff_t row_step, const int is_float) {
-    (void)size, (void)row_step;
-    return EMDASH_NAME(read_vector)(p, is_float);
-}
-EMDASH_INLINE int EMDASH_NAME(square_size)(ptrdiff_t features) { return (void)features, EMDASH_VL; }
-#endif
+#include "pieces.h"
 
-/* VL rows by `size` features, of which the first `features` are kept: transposed in registers.  OUT columns (features, stride);
- * rows (VL, row_stride) or NULL, only if size is VL.  The next tile's lines are asked for on the way: without it the start of
- * every tile waits for memory (a third of the pass for tied, d = K = 10). */
+/* VL rows by `size` features, of which the first `features` are kept: transposed in registers.
+ * OUT columns (features, stride); rows (VL, row_stride) or NULL, only if size is VL. */
 EMDASH_INLINE void EMDASH_NAME(copy_square)(const int size, ptrdiff_t features, const char *p, ptrdiff_t row_step,
                                             const int is_float, ptrdiff_t ahead, double *EMDASH_RESTRICT columns,
-                                            ptrdiff_t stride, double *EMDASH_RESTRICT rows, ptrdiff_t row_stride, vec *test) {
+                                            ptrdiff_t stride, double *EMDASH_RESTRICT rows, ptrdiff_t row_stride,
+                                            vec *test) {
     vec square[EMDASH_VL];
     const char *row = p;
     EMDASH_UNROLL
@@ -122,16 +76,16 @@ EMDASH_INLINE void EMDASH_NAME(copy_square)(const int size, ptrdiff_t features, 
     }
     v_transpose(size, square);
     EMDASH_UNROLL
-    for (int k = 0; k < size; k++) {
-        if (k >= features) break;
-        v_store(columns + k * stride, square[k]);
-        *test += square[k] * 0.0;
-    }
+    for (int k = 0; k < size; k++)
+        if (k < features) {
+            v_store(columns + k * stride, square[k]);
+            *test += square[k] * 0.0;
+        }
 }
 
-/* Features next to each other: squares of VL rows by VL features, a narrower one for the last features where they fit.  It
- * overlaps the square before; with d < VL it reaches into the next rows, so the last rows of the tile, where that could leave
- * the caller's array, are left to the scalar loop.  Returns the rows done. */
+/* Features next to each other: squares of VL rows by VL features, a narrower one for the last features where they fit.
+ * It overlaps the square before; with d < VL it reaches into the next rows, so the last rows of the tile, where that could
+ * leave the caller's array, are left to the scalar loop.  Returns the rows done. */
 EMDASH_INLINE ptrdiff_t EMDASH_NAME(copy_squares)(const char *x, ptrdiff_t row_step, const int is_float, ptrdiff_t n,
                                                   ptrdiff_t d, double *EMDASH_RESTRICT columns, ptrdiff_t stride,
                                                   double *EMDASH_RESTRICT rows, ptrdiff_t row_stride, vec *test) {
