@@ -25,7 +25,8 @@ static void EMDASH_NAME(pack_distance)(ptrdiff_t K, ptrdiff_t d, const double *m
     }
 }
 
-/* b components, one group of rows.  OUT log_density (b, stride) = offset - scale * distance, distance (b, stride) or NULL. */
+/* b components, one group of rows.
+ * OUT log_density (b, stride) = offset - scale * distance, distance (b, stride) or NULL. */
 EMDASH_INLINE void EMDASH_NAME(distance_block)(const int b, const int scaled, ptrdiff_t d, const double *x,
                                                ptrdiff_t stride, const double *packed, const double *offset,
                                                const double *scale, double *EMDASH_RESTRICT log_density,
