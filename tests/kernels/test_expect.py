@@ -59,7 +59,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("d", [1, 4, 19])
+@pytest.mark.parametrize("d", [1, 3, 4, 9, 10, 13, 19])
 def test_every_layout_gives_the_same_bits(layout, dtype, d, isa):
     for n in (1, 2, 129, 700):
         kernel, X = example(d=d, n=n)

@@ -87,3 +87,27 @@ assert (total() == before).all()
 def test_a_forked_child_does_not_hang():
     done = run(FORK, PYTHONWARNINGS="default")
     assert done.returncode == 0, done.stderr
+
+
+TEAM = """
+import os, numpy as np
+from emdash._kernels import expect
+from emdash._kernels.gaussian import FullKernel
+kernel = FullKernel(np.zeros(4), np.zeros((4, 10)), np.stack([np.eye(10)] * 4))
+X = np.zeros((100000, 10))
+out, labels = np.empty(kernel.statistics_size), np.empty(len(X), dtype=np.intp)
+def threads(n):
+    expect.accumulate(kernel, X[:n], None, out, 2)
+    expect.posterior(kernel, X[:n], 2, labels=labels[:n])
+    return len(os.listdir("/proc/self/task"))
+before = threads(1)
+print(threads(3000) - before, threads(100000) - before)
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are not counted here")
+@pytest.mark.skipif(not threads.openmp_enabled(), reason="built without OpenMP")
+def test_little_work_starts_no_team():
+    """3000 rows, (d, K) = (10, 4), take 70 microseconds."""
+    done = run(TEAM)
+    assert done.stdout.split() == ["0", "1"], done.stderr

@@ -22,9 +22,11 @@ from emdash._kernels.tile cimport (
 cdef extern from "simd/softmax.h":
     struct emdash_softmax_table:
         double (*normalise)(Py_ssize_t K, Py_ssize_t rows, Py_ssize_t stride, double *log_density,
-                            const double *weights, int unit_weights) noexcept nogil
+                            const double *weights, int unit_weights, const char *next,
+                            Py_ssize_t next_step) noexcept nogil
         void (*posterior)(Py_ssize_t K, Py_ssize_t rows, Py_ssize_t stride, double *log_density,
-                          double *log_likelihood, double *labels, int responsibilities) noexcept nogil
+                          double *log_likelihood, double *labels, int responsibilities, const char *next,
+                          Py_ssize_t next_step) noexcept nogil
         void (*spread)(Py_ssize_t K, Py_ssize_t n, const double *tile, Py_ssize_t stride, double scale, char *out,
                        Py_ssize_t step, Py_ssize_t k_step) noexcept nogil
     const emdash_softmax_table *emdash_softmax_tables[]
@@ -33,7 +35,7 @@ cdef double LN_2 = 0.6931471805599453
 cdef Py_ssize_t MOST_BLOCKS = 64
 cdef Py_ssize_t FEWEST_BLOCKS = 16      # of a long enough array, however large the statistics
 cdef double BLOCKS_MEMORY = 8e6         # bytes for the statistics of all blocks
-cdef double THREAD_COST = 4e5           # multiply-adds that pay for one more thread: some 50 microseconds
+cdef double THREAD_COST = 1.25e6        # multiply-adds that pay for each thread of a team: some 50 microseconds
 
 
 cdef struct Rows:
@@ -44,6 +46,7 @@ cdef struct Rows:
     bint is_float
     Py_ssize_t n
     Py_ssize_t block_rows   # whole tiles
+    Py_ssize_t next_step    # step where rows follow each other closely, else 0: what to ask the memory for in advance
 
 
 cdef struct Outputs:
@@ -66,6 +69,7 @@ cdef Rows _rows(FamilyKernel kernel, Strided x, Py_ssize_t block_rows):
     rows.n = x.n
     rows.weights = NULL
     rows.weight_step = 0
+    rows.next_step = rows.step if 0 < rows.step <= 2 * x.d * (4 if x.is_float else 8) else 0
     rows.block_rows = (block_rows + kernel.tile_rows - 1) // kernel.tile_rows * kernel.tile_rows
     return rows
 
@@ -164,10 +168,11 @@ cdef void _pass(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, double 
             return
         kernel.log_density(&tile, density, scratch)
         log_likelihood += emdash_softmax_tables[kernel.isa].normalise(
-            K, tile.padded, tile.stride, density, tile.weights, tile.unit_weights)
+            K, tile.padded, tile.stride, density, tile.weights, tile.unit_weights,
+            rows.x + (first + n) * rows.step, rows.next_step)
         tile.fresh = True
         kernel.accumulate(&tile, density, sums, scratch)
-        weight += _sum(tile.weights, n)
+        weight += n if rows.weights == NULL else _sum(tile.weights, n)
         first += n
     statistics[0] = log_likelihood * LN_2
     statistics[1] = weight
@@ -280,7 +285,8 @@ cdef void _write(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, const 
         if out.log_likelihood != NULL or out.labels != NULL or out.responsibilities != NULL:
             table.posterior(
                 K, tile.padded, tile.stride, density, log_likelihood if out.log_likelihood != NULL else NULL,
-                labels if out.labels != NULL else NULL, out.responsibilities != NULL)
+                labels if out.labels != NULL else NULL, out.responsibilities != NULL,
+                rows.x + (first + n) * rows.step, rows.next_step)
         if out.responsibilities != NULL:
             table.spread(K, n, density, tile.stride, 1.0, out.responsibilities + first * out.responsibilities_step,
                          out.responsibilities_step, out.responsibilities_k_step)

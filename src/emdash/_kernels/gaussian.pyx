@@ -39,7 +39,7 @@ cdef extern from "simd/gaussian.h":
         Py_ssize_t (*moments_size)(int squares, Py_ssize_t K, Py_ssize_t d) noexcept nogil
         void (*moments)(int squares, Py_ssize_t K, Py_ssize_t d, const double *x, Py_ssize_t stride,
                         const double *rows_x, Py_ssize_t row_stride, Py_ssize_t rows, Py_ssize_t padded,
-                        const double *resp, const double *means, double *sums) noexcept nogil
+                        const double *resp, const double *weights, const double *means, double *sums) noexcept nogil
         void (*moments_fold)(int squares, Py_ssize_t K, Py_ssize_t d, const double *sums, double *N, double *F,
                              double *S) noexcept nogil
         void (*weighted_sum)(Py_ssize_t K, Py_ssize_t rows, Py_ssize_t stride, const double *resp, const double *f,
@@ -185,7 +185,8 @@ cdef class TiedKernel(GaussianKernel):
     cdef void accumulate(self, const Tile *tile, const double *responsibilities, double *sums,
                          double *scratch) noexcept nogil:
         self.table.moments(False, self.n_components, self.n_features, tile.columns, tile.stride, tile.rows,
-                           tile.row_stride, tile.n, tile.padded, responsibilities, self.means.data, sums)
+                           tile.row_stride, tile.n, tile.padded, responsibilities, tile.weights, self.means.data,
+                           sums)
         self.table.scatter(self.n_features, tile.columns, tile.stride, tile.rows, tile.row_stride, tile.padded,
                            tile.weights, tile.weights, self.center.data, sums + self.moments_size,
                            scratch + self.n_features * tile.stride)
@@ -221,7 +222,8 @@ cdef class DiagonalKernel(GaussianKernel):
     cdef void accumulate(self, const Tile *tile, const double *responsibilities, double *sums,
                          double *scratch) noexcept nogil:
         self.table.moments(True, self.n_components, self.n_features, tile.columns, tile.stride, tile.rows,
-                           tile.row_stride, tile.n, tile.padded, responsibilities, self.means.data, sums)
+                           tile.row_stride, tile.n, tile.padded, responsibilities, tile.weights, self.means.data,
+                           sums)
 
     cdef void fold(self, const double *sums, double *statistics) noexcept nogil:
         cdef Py_ssize_t K = self.n_components, d = self.n_features
@@ -257,7 +259,8 @@ cdef class SphericalKernel(GaussianKernel):
         if not tile.fresh:
             self.log_density(tile, scratch + self.n_components * tile.stride, scratch)
         self.table.moments(False, self.n_components, self.n_features, tile.columns, tile.stride, tile.rows,
-                           tile.row_stride, tile.n, tile.padded, responsibilities, self.means.data, sums)
+                           tile.row_stride, tile.n, tile.padded, responsibilities, tile.weights, self.means.data,
+                           sums)
         self.table.weighted_sum(self.n_components, tile.padded, tile.stride, responsibilities, scratch,
                                 sums + self.moments_size)
 

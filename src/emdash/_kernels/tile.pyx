@@ -117,7 +117,8 @@ cdef Py_ssize_t tile_buffers_size(FamilyKernel kernel) noexcept nogil:
 
 
 cdef TileBuffers tile_buffers(FamilyKernel kernel, double *memory) noexcept nogil:
-    """Cut memory (tile_buffers_size) into the buffers of one thread.  Clears what load_tile leaves alone."""
+    """Cut memory (tile_buffers_size) into the buffers of a block of rows, whose last tile may be short: the weights of
+    its padded rows stay 0.  Sets what load_tile leaves alone."""
     cdef TileBuffers buffers
     cdef Py_ssize_t i, j
     buffers.stride = tile_stride(kernel)
@@ -125,6 +126,8 @@ cdef TileBuffers tile_buffers(FamilyKernel kernel, double *memory) noexcept nogi
     buffers.columns = memory
     buffers.weights = memory + kernel.n_features * buffers.stride
     buffers.rows = buffers.weights + buffers.stride if kernel.needs_rows else NULL
+    for i in range(kernel.tile_rows):
+        buffers.weights[i] = 1.0
     if kernel.needs_rows:
         for i in range(kernel.tile_rows):
             for j in range(kernel.n_features, buffers.row_stride):
@@ -138,10 +141,8 @@ cdef bint load_tile(FamilyKernel kernel, const char *x, Py_ssize_t row_step, Py_
     """IN x, weights (or NULL): the tile's first row, steps in bytes, 1 <= n <= tile_rows.  OUT tile.
     False if a number of the tile is not finite."""
     cdef Py_ssize_t i, padded = (n + EMDASH_ROW_QUANTUM - 1) // EMDASH_ROW_QUANTUM * EMDASH_ROW_QUANTUM
-    for i in range(n):
-        if weights == NULL:
-            buffers.weights[i] = 1.0
-        else:
+    if weights != NULL:  # else they are 1 from tile_buffers
+        for i in range(n):
             memcpy(&buffers.weights[i], weights + i * weight_step, sizeof(double))
     for i in range(n, padded):
         buffers.weights[i] = 0.0

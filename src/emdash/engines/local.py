@@ -6,10 +6,12 @@ threads costs none (`docs/architecture.md`, "Execution").
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import lru_cache
 from typing import Any
 
 from emdash.chunk import Chunk
@@ -53,9 +55,18 @@ def usable_cores() -> int:
     behind in the process that started it. A task of a Dask worker has one: the
     worker runs as many tasks as it has threads.
     """
+    if inside_a_task():
+        return 1
+    affinity = getattr(os, "sched_getaffinity", None)
+    return _cores(os.cpu_count() if affinity is None else len(affinity(0)))
+
+
+@lru_cache(maxsize=8)
+def _cores(in_mask: int | None) -> int:
+    """Return the number of usable cores; looked up again when the affinity mask changes."""
     from joblib import cpu_count  # joblib comes with scikit-learn
 
-    return 1 if inside_a_task() else max(1, int(cpu_count()))
+    return max(1, int(cpu_count()))
 
 
 class LocalEngine(Engine):

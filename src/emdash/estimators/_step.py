@@ -46,13 +46,14 @@ class Step:
         about = parameters
         task = self.model.task(parameters, pass_id=str(self.number))
         statistics = self.engine.total(task, self.source)
-        self._check_weight(statistics.weight)
+        weight = statistics.weight
+        self._check_weight(weight)
         nearer = self.model.nearer(statistics, parameters)
         if nearer is not None:
             about = nearer
             again = self.model.task_about(parameters, about, pass_id=f"{self.number} again")
             statistics = self.engine.total(again, self.source)
-        self.progress.n_rows = statistics.weight
+        self.progress.n_rows = weight
         return (
             self.model.maximize(statistics, about),
             self.model.objective(statistics, parameters),

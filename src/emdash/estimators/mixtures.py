@@ -193,7 +193,7 @@ class GaussianMixture(BaseMixture):
         if "weights_init" in given:
             _check_weights(given["weights_init"])
         if "precisions_init" in given:
-            self._shape.factor_precisions(given["precisions_init"])
+            given["factors"] = self._shape.factor_precisions(given.pop("precisions_init"))
         return given
 
     def _is_complete(self, given: dict[str, Array]) -> bool:
@@ -211,9 +211,8 @@ class GaussianMixture(BaseMixture):
         weights = given.get("weights_init", weights)
         means = given["means_init"] if parameters is None else parameters.components.means
         means = given.get("means_init", means)
-        if "precisions_init" in given:
-            factors = self._shape.factor_precisions(given["precisions_init"])
-            components = family.from_factors(weights, means, factors)
+        if "factors" in given:
+            components = family.from_factors(weights, means, given["factors"])
         else:
             assert parameters is not None
             components = family.parameters(weights, means, parameters.components.covariances)
@@ -242,12 +241,17 @@ class GaussianMixture(BaseMixture):
 
 
 def _check_given(value: ArrayLike, name: str, shape: tuple[int, ...]) -> Array:
-    array = check_array(value, dtype=np.float64, ensure_2d=False, allow_nd=True, input_name=name)
+    array = np.asarray(value) if isinstance(value, np.ndarray | list | tuple) else None
+    if array is None or array.dtype.kind not in "fiu" or not np.isfinite(array).all():
+        # scikit-learn's conversions and messages; they take longer than a small fit
+        array = check_array(
+            value, dtype=np.float64, ensure_2d=False, allow_nd=True, input_name=name
+        )
     if array.shape != shape:
         raise ValueError(
             f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}"
         )
-    return np.array(array)  # a copy: the user may go on changing theirs
+    return np.array(array, dtype=np.float64)  # a copy: the user may go on changing theirs
 
 
 def _check_weights(weights: Array) -> None:
@@ -256,7 +260,7 @@ def _check_weights(weights: Array) -> None:
             "The parameter 'weights_init' should be in the range [0, 1], but got max value "
             f"{weights.max():.5f}, min value {weights.min():.5f}"
         )
-    if not np.isclose(weights.sum(), 1, rtol=0, atol=1e-6):
+    if not abs(weights.sum() - 1) <= 1e-6:
         raise ValueError(
             "The parameter 'weights_init' should be normalized, but got "
             f"sum(weights_init) = {weights.sum():.5f}: divide it by its sum"

@@ -156,7 +156,7 @@ EMPTY = 10 * np.finfo(np.float64).eps
 
 def per_row(sums: Array, N: Array) -> Array:
     """Return sums of components, (K, ...), divided by the components' N."""
-    return np.asarray(sums / (N + EMPTY).reshape(-1, *(1,) * (sums.ndim - 1)))
+    return np.asarray(sums / (N + EMPTY).reshape(N.shape + (1,) * (sums.ndim - 1)))
 
 
 def center_of(weights: Array, means: Array) -> Array:

@@ -9,6 +9,8 @@ Must never know: mixing weights, rows, covariance types.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,7 +56,7 @@ def factor_matrix(covariance: Array, k: int | None) -> Array:
 
 def factor_precision_matrix(precision: Array, k: int | None) -> Array:
     """Return upper-triangular ``U`` with ``U U' = precision`` (Cholesky from the last row up)."""
-    if not np.allclose(precision, precision.T):
+    if not (np.abs(precision - precision.T) <= 1e-8 + 1e-5 * np.abs(precision)).all():
         raise ValueError(f"precisions_init of {_where(k)} should be symmetric, positive-definite")
     try:
         flipped = np.linalg.cholesky(precision[::-1, ::-1])
@@ -86,15 +88,21 @@ def factor_positive_precisions(precisions: Array) -> Array:
     return np.asarray(np.sqrt(precisions))
 
 
+@lru_cache(maxsize=16)
+def _triangle(d: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return rows and columns of a lower triangle; kept, since small fits need it all the time."""
+    return np.tril_indices(d)
+
+
 def pack(matrix: Array) -> Array:
     """Return the lower triangle of a (d, d) matrix, row after row."""
-    return matrix[np.tril_indices(len(matrix))]
+    return matrix[_triangle(len(matrix))]
 
 
 def unpack(packed: Array, d: int) -> Array:
     """Return the symmetric matrices (..., d, d) whose packed lower triangles (..., P) are given."""
     matrix = np.empty((*packed.shape[:-1], d, d))
-    rows, columns = np.tril_indices(d)
+    rows, columns = _triangle(d)
     matrix[..., rows, columns] = packed
     matrix[..., columns, rows] = packed
     return matrix

@@ -22,6 +22,8 @@ __all__ = ["Gaussian", "GaussianParameters"]
 
 Array = NDArray[np.float64]
 
+EPS = float(np.finfo(np.float64).eps)
+
 LOST = 1e-11
 """Relative rounding error of a variance beyond which sums are taken again about nearer means."""
 
@@ -81,16 +83,10 @@ class Gaussian(Family[GaussianParameters]):
     def maximize(
         self, statistics: Statistics, parameters: GaussianParameters
     ) -> GaussianParameters:
-        covariances = self._covariances(statistics, parameters)
-        means = parameters.means + per_row(statistics.F, statistics.N)
-        return self.parameters(
-            statistics.N, means, self.shape.regularize(covariances, self.reg_covar)
-        )
-
-    def _covariances(self, statistics: Statistics, parameters: GaussianParameters) -> Array:
-        return self.shape.covariances(
-            statistics.N, statistics.F, statistics.S, parameters.means, parameters.center
-        )
+        N, F, S = statistics.N, statistics.F, statistics.S
+        covariances = self.shape.covariances(N, F, S, parameters.means, parameters.center)
+        means = parameters.means + per_row(F, N)
+        return self.parameters(N, means, self.shape.regularize(covariances, self.reg_covar))
 
     def nearer(
         self, statistics: Statistics, parameters: GaussianParameters
@@ -102,15 +98,14 @@ class Gaussian(Family[GaussianParameters]):
         than one row do not count.
         """
         K, d = parameters.means.shape
-        shift = per_row(statistics.F, statistics.N)
-        variances = self.shape.variances(self._covariances(statistics, parameters), K, d)
-        kept = LOST * (np.maximum(variances, 0) + self.reg_covar)
-        lost = np.finfo(np.float64).eps * shift**2 > kept
-        if not lost[statistics.N >= 1].any():
+        N, F, S = statistics.N, statistics.F, statistics.S
+        shift = per_row(F, N)
+        covariances = self.shape.covariances(N, F, S, parameters.means, parameters.center)
+        kept = LOST * (np.maximum(self.shape.variances(covariances, K, d), 0) + self.reg_covar)
+        lost = EPS * shift**2 > kept
+        if not lost[N >= 1].any():
             return None
-        return self.from_factors(
-            statistics.N, parameters.means + shift, parameters.precisions_cholesky
-        )
+        return self.from_factors(N, parameters.means + shift, parameters.precisions_cholesky)
 
     def parameters(self, weights: Array, means: Array, covariances: Array) -> GaussianParameters:
         """Return the record of parameters with these means and covariances.

@@ -219,7 +219,8 @@ class Mixture(Generic[Components]):
         """Return the parameters that maximise the expected log-likelihood."""
         with np.errstate(over="ignore", invalid="ignore"):  # the family refuses overflow
             components = self.family.maximize(statistics, parameters.components)
-        return MixtureParameters(statistics.N / statistics.N.sum(), components)
+        N = statistics.N
+        return MixtureParameters(N / N.sum(), components)
 
     def objective(self, statistics: Statistics, parameters: MixtureParameters[Components]) -> float:
         """Return the mean log-likelihood per unit of weight of the bound parameters."""

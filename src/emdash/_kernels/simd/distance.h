@@ -1,6 +1,6 @@
 /* Squared distances of every row to every component (the E-step of diagonal, spherical and tied covariance).
  *
- * diagonal: sum_j s_kj (x_j - m_kj)^2, two multiply-adds per (row, component, feature); spherical and (whitened) tied:
+ * diagonal: sum_j s_kj (x_j - m_kj)^2, two multiply-adds per (row, component, feature); spherical, (whitened) tied:
  * sum_j (x_j - m_kj)^2, one.  The subtraction comes first: x s - m s would lose the digits that data far from the origin have
  * in common (the subtraction runs on other ports than the multiply-adds, it costs nothing here).
  * Register block: 6 components (3 with 16 registers) x 3 vectors of rows; x is read once per 6 components, the parameters,
@@ -25,7 +25,8 @@ static void EMDASH_NAME(pack_distance)(ptrdiff_t K, ptrdiff_t d, const double *m
     }
 }
 
-/* b components, one group of rows.  OUT log_density (b, stride) = offset - scale * distance, distance (b, stride) or NULL. */
+/* b components, one group of rows.
+ * OUT log_density (b, stride) = offset - scale * distance, distance (b, stride) or NULL. */
 EMDASH_INLINE void EMDASH_NAME(distance_block)(const int b, const int scaled, ptrdiff_t d, const double *x,
                                                ptrdiff_t stride, const double *packed, const double *offset,
                                                const double *scale, double *EMDASH_RESTRICT log_density,

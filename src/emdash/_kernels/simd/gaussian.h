@@ -26,8 +26,8 @@ struct emdash_gaussian_table {
                      double *distance);
     ptrdiff_t (*moments_size)(int squares, ptrdiff_t K, ptrdiff_t d);
     void (*moments)(int squares, ptrdiff_t K, ptrdiff_t d, const double *x, ptrdiff_t stride, const double *rows_x,
-                    ptrdiff_t row_stride, ptrdiff_t rows, ptrdiff_t padded, const double *resp, const double *means,
-                    double *sums);
+                    ptrdiff_t row_stride, ptrdiff_t rows, ptrdiff_t padded, const double *resp, const double *weights,
+                    const double *means, double *sums);
     void (*moments_fold)(int squares, ptrdiff_t K, ptrdiff_t d, const double *sums, double *N, double *F, double *S);
     void (*weighted_sum)(ptrdiff_t K, ptrdiff_t rows, ptrdiff_t stride, const double *resp, const double *f, double *sums);
     void (*weighted_sum_fold)(ptrdiff_t K, const double *sums, double *S);

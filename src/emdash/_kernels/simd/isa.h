@@ -27,12 +27,14 @@
 /* Hides where a pointer came from: stops the compiler from hoisting hundreds of loop-invariant broadcasts onto the stack. */
 #define EMDASH_OPAQUE(pointer) __asm__ volatile("" : "+r"(pointer))
 #define EMDASH_PREFETCH(pointer) __builtin_prefetch(pointer)
+#define EMDASH_PREFETCH_L2(pointer) __builtin_prefetch(pointer, 0, 2)
 #else
 #define EMDASH_INLINE static __forceinline
 #define EMDASH_FUNCTION static
 #define EMDASH_RESTRICT __restrict
 #define EMDASH_OPAQUE(pointer) (void)(pointer)
 #define EMDASH_PREFETCH(pointer) (void)(pointer)
+#define EMDASH_PREFETCH_L2(pointer) (void)(pointer)
 #endif
 
 /* GCC ignores clang's pragma and the other way round; without it constant-size loops over registers end in memory. */

@@ -4,6 +4,9 @@
  * only: `columns` (d, stride), rows along the vectors, and where a family asks for it `rows` (padded, row_stride), features
  * along the vectors.  The finiteness test rides on the copy: x * 0 is NaN exactly for NaN and infinity.
  * stride is an odd number of cache lines: a power of two would map all features to one set of the L1 cache (2-4x slower).
+ * Memory: the softmax of a tile asks for the next one (softmax.h), so that it comes from the L2 cache; asking for all of it
+ * here, at once, left the pass waiting (16 % of spherical d = K = 10 from memory).  From L2 to L1: 16 rows ahead.
+ * The last d % 8 features in squares of 2 or 4: d = 10 loads in 53 cycles per 8 rows instead of 120.
  * Padded rows repeat the last real row, so no kernel has a tail; their weight is 0.
  */
 #ifndef EMDASH_VL
@@ -55,37 +58,56 @@ EMDASH_INLINE vec EMDASH_NAME(read_vector)(const char *p, const int is_float) {
 #endif
 }
 
-/* Features next to each other: squares of VL rows by VL features, transposed in registers.  For the last features the
- * square overlaps the one before; with d < VL it reaches into the next rows, so the last rows of the tile, where that
- * could leave the caller's array, are left to the scalar loop.  The next tile's lines are asked for on the way: without it
- * the start of every tile waits for memory (a third of the pass for tied, d = K = 10).  Returns the rows done. */
+#include "pieces.h"
+
+/* VL rows by `size` features, of which the first `features` are kept: transposed in registers.
+ * OUT columns (features, stride); rows (VL, row_stride) or NULL, only if size is VL. */
+EMDASH_INLINE void EMDASH_NAME(copy_square)(const int size, ptrdiff_t features, const char *p, ptrdiff_t row_step,
+                                            const int is_float, ptrdiff_t ahead, double *EMDASH_RESTRICT columns,
+                                            ptrdiff_t stride, double *EMDASH_RESTRICT rows, ptrdiff_t row_stride,
+                                            vec *test) {
+    vec square[EMDASH_VL];
+    const char *row = p;
+    EMDASH_UNROLL
+    for (int k = 0; k < EMDASH_VL; k++, row += row_step) {
+        EMDASH_PREFETCH(row + ahead);
+        if (k < size) square[k] = EMDASH_NAME(read_pieces)(size, row, row_step, is_float);
+        if (rows) memcpy(rows + k * row_stride, &square[k], sizeof(vec));
+    }
+    v_transpose(size, square);
+    EMDASH_UNROLL
+    for (int k = 0; k < size; k++)
+        if (k < features) {
+            v_store(columns + k * stride, square[k]);
+            *test += square[k] * 0.0;
+        }
+}
+
+/* Features next to each other: squares of VL rows by VL features, a narrower one for the last features where they fit.
+ * It overlaps the square before; with d < VL it reaches into the next rows, so the last rows of the tile, where that could
+ * leave the caller's array, are left to the scalar loop.  Returns the rows done. */
 EMDASH_INLINE ptrdiff_t EMDASH_NAME(copy_squares)(const char *x, ptrdiff_t row_step, const int is_float, ptrdiff_t n,
                                                   ptrdiff_t d, double *EMDASH_RESTRICT columns, ptrdiff_t stride,
                                                   double *EMDASH_RESTRICT rows, ptrdiff_t row_stride, vec *test) {
-    const ptrdiff_t size = is_float ? 4 : 8, first = d < EMDASH_VL ? d : EMDASH_VL, ahead = n * row_step;
-    ptrdiff_t last = n;
-    if (d < EMDASH_VL) last = row_step < d * size ? 0 : n - (EMDASH_VL - d) / d - 1;
+    const ptrdiff_t size = is_float ? 4 : 8, ahead = 16 * row_step, whole = d - d % EMDASH_VL;
+    const int narrow = d == whole ? 0 : rows ? EMDASH_VL : EMDASH_NAME(square_size)(d - whole);
+    const ptrdiff_t last_j = d < narrow ? 0 : d - narrow, kept = d < narrow ? d : narrow;
+    const ptrdiff_t last = d >= narrow ? n : row_step < d * size ? 0 : n - (narrow - d) / d - 1;
     ptrdiff_t i = 0;
+#define EMDASH_SQUARE(SIZE, KEPT, J) \
+    EMDASH_NAME(copy_square)(SIZE, KEPT, p + (J) * size, row_step, is_float, ahead, columns + (J) * stride + i, stride, \
+                             SIZE == EMDASH_VL && rows ? rows + i * row_stride + (J) : NULL, row_stride, test)
     for (; i + EMDASH_VL <= last; i += EMDASH_VL) {
         const char *p = x + i * row_step;
-        for (ptrdiff_t j = 0; j < d; j = j + EMDASH_VL < d && j + 2 * EMDASH_VL > d ? d - EMDASH_VL : j + EMDASH_VL) {
-            vec square[EMDASH_VL];
-            EMDASH_UNROLL
-            for (int k = 0; k < EMDASH_VL; k++) {
-                const char *row = p + k * row_step + j * size;
-                EMDASH_PREFETCH(row + ahead);
-                square[k] = EMDASH_NAME(read_vector)(row, is_float);
-                if (rows) memcpy(rows + (i + k) * row_stride + j, &square[k], sizeof(vec));
-            }
-            v_transpose(square);
-            EMDASH_UNROLL
-            for (int k = 0; k < EMDASH_VL; k++) {
-                if (k >= first) break;
-                v_store(columns + (j + k) * stride + i, square[k]);
-                *test += square[k] * 0.0;
-            }
-        }
+        for (ptrdiff_t j = 0; j < whole; j += EMDASH_VL) EMDASH_SQUARE(EMDASH_VL, EMDASH_VL, j);
+        if (narrow == EMDASH_VL)
+            EMDASH_SQUARE(EMDASH_VL, kept, last_j);
+        else if (narrow > 2)
+            EMDASH_SQUARE(EMDASH_VL / 2, kept, last_j);
+        else if (narrow)
+            EMDASH_SQUARE(2, kept, last_j);
     }
+#undef EMDASH_SQUARE
     return i;
 }
 

@@ -3,17 +3,20 @@
  * One multiply-add per (row, component, feature), two with squares.  Two forms, by d:
  * d <= 16, "lanes": rows along the vectors, VL partial sums per entry, added once per block of rows.
  * d > 16, "features": features along the vectors, r broadcast, no lanes: lanes of (K, d) = (256, 64) would be 2 MiB, and
- *   clearing and folding them made the pass 2.3x slower.  Costs the padding of d to a multiple of VL.
- * Register blocks are chosen so that the sums, 18-20 vectors (8-9 with 16 registers), stay in registers over the tile.
+ *   clearing and folding them made the pass 2.3x slower.  Costs the padding of d to a multiple of VL.  One component at a
+ *   time over its own rows, those with r > 2^-54 w: diagonal (64, 64) at 18 of 64 components per row 1.4x, (256, 64) at 5
+ *   of 64 1.6x faster than all rows in blocks of components; when all components overlap 1-4 % slower (tied (64, 64): 1.1x
+ *   faster at 18 of 64, 1.2x slower at all, as each component reads the tile from L2).  Lost: shorter tiles that fit L1.
+ * Register blocks: the sums stay in registers over the tile; without squares (lanes) r and the means do, too, because loads
+ * are the limit: 5 x 2 sums take 7 loads for 10 multiply-adds, 5 x 4 with broadcast means 29 for 20.
  */
 #ifndef EMDASH_MOMENTS_NAMES
 #define EMDASH_MOMENTS_NAMES
 #define EMDASH_WIDE (EMDASH_REGISTERS == 32)
 /* components and features (vectors of features) per register block */
 #define EMDASH_LANES_K(squares) (EMDASH_WIDE ? 5 : 2)
-#define EMDASH_LANES_J(squares) ((squares) ? 2 : 4)
-#define EMDASH_FEATURES_K(squares) (EMDASH_WIDE ? ((squares) ? 3 : 6) : ((squares) ? 2 : 3))
-#define EMDASH_FEATURES_J(squares) (EMDASH_WIDE ? 3 : ((squares) ? 2 : 3))
+#define EMDASH_LANES_J(squares) (EMDASH_WIDE || (squares) ? 2 : 4)
+#define EMDASH_FEATURES_J (EMDASH_WIDE ? 8 : 4)
 #endif
 
 /* number of doubles the sums take: N with VL lanes, then per component F and S */
@@ -32,7 +35,8 @@ EMDASH_INLINE void EMDASH_NAME(moments_lanes_block)(const int b, const int c, co
     for (int k = 0; k < b; k++)
         EMDASH_UNROLL
         for (int j = 0; j < c; j++) first[k][j] = second[k][j] = v_splat(0.0);
-    for (ptrdiff_t row = 0; row < rows; row += EMDASH_VL)
+    for (ptrdiff_t row = 0; row < rows; row += EMDASH_VL) {
+        if (squares || !EMDASH_WIDE) EMDASH_OPAQUE(mean); /* else sums, means and r fill the registers */
         EMDASH_UNROLL
         for (int j = 0; j < c; j++) {
             const vec xj = v_load(x + j * stride + row);
@@ -48,6 +52,7 @@ EMDASH_INLINE void EMDASH_NAME(moments_lanes_block)(const int b, const int c, co
                 }
             }
         }
+    }
     EMDASH_UNROLL
     for (int k = 0; k < b; k++)
         EMDASH_UNROLL
@@ -57,35 +62,40 @@ EMDASH_INLINE void EMDASH_NAME(moments_lanes_block)(const int b, const int c, co
         }
 }
 
-/* b components x c vectors of features, rows one by one.  OUT F, S (b, full) += */
-EMDASH_INLINE void EMDASH_NAME(moments_features_block)(const int b, const int c, const int squares, ptrdiff_t full,
-                                                       const double *x, ptrdiff_t row_stride, ptrdiff_t rows,
-                                                       const double *resp, ptrdiff_t stride, const double *mean,
-                                                       double *EMDASH_RESTRICT F, double *EMDASH_RESTRICT S) {
-    vec first[6][3], second[6][3];
+/* The rows that count, without a branch, see scatter.h.  OUT index, counting (found): which, and their resp. */
+EMDASH_INLINE ptrdiff_t EMDASH_NAME(counting)(ptrdiff_t rows, const double *resp, const double *weights, int *index,
+                                              double *counting) {
+    ptrdiff_t found = 0;
+    for (ptrdiff_t i = 0; i < rows; i++) {
+        index[found] = (int)i;
+        counting[found] = resp[i];
+        found += resp[i] > EMDASH_CUT * weights[i];
+    }
+    return found;
+}
+
+/* c vectors of features of one component, over the rows that count.  OUT F, S += */
+EMDASH_INLINE void EMDASH_NAME(moments_features_block)(const int c, const int squares, const double *x, ptrdiff_t row_stride,
+                                                       ptrdiff_t found, const int *index, const double *resp,
+                                                       const double *mean, double *EMDASH_RESTRICT F,
+                                                       double *EMDASH_RESTRICT S) {
+    vec first[8], second[8];
     EMDASH_UNROLL
-    for (int k = 0; k < b; k++)
-        EMDASH_UNROLL
-        for (int j = 0; j < c; j++) first[k][j] = second[k][j] = v_splat(0.0);
-    for (ptrdiff_t row = 0; row < rows; row++, x += row_stride)
+    for (int j = 0; j < c; j++) first[j] = second[j] = v_splat(0.0);
+    for (ptrdiff_t p = 0; p < found; p++) {
+        const double *row = x + index[p] * row_stride, r = resp[p];
         EMDASH_UNROLL
         for (int j = 0; j < c; j++) {
-            const vec xj = v_load(x + j * EMDASH_VL);
-            EMDASH_UNROLL
-            for (int k = 0; k < b; k++) {
-                const vec dx = xj - v_load(mean + k * full + j * EMDASH_VL);
-                const vec rdx = dx * resp[k * stride + row];
-                first[k][j] += rdx;
-                if (squares) second[k][j] += rdx * dx;
-            }
+            const vec dx = v_load(row + j * EMDASH_VL) - v_load(mean + j * EMDASH_VL), rdx = dx * r;
+            first[j] += rdx;
+            if (squares) second[j] += rdx * dx;
         }
+    }
     EMDASH_UNROLL
-    for (int k = 0; k < b; k++)
-        EMDASH_UNROLL
-        for (int j = 0; j < c; j++) {
-            EMDASH_NAME(add_to)(F + k * full + j * EMDASH_VL, first[k][j]);
-            if (squares) EMDASH_NAME(add_to)(S + k * full + j * EMDASH_VL, second[k][j]);
-        }
+    for (int j = 0; j < c; j++) {
+        EMDASH_NAME(add_to)(F + j * EMDASH_VL, first[j]);
+        if (squares) EMDASH_NAME(add_to)(S + j * EMDASH_VL, second[j]);
+    }
 }
 
 /* The two drivers: blocks of components by blocks of features; the remainders are instances of their own. */
@@ -116,25 +126,25 @@ EMDASH_INLINE void EMDASH_NAME(moments_lanes)(const int squares, ptrdiff_t K, pt
 }
 
 EMDASH_INLINE void EMDASH_NAME(moments_features)(const int squares, ptrdiff_t K, ptrdiff_t full, const double *rows_x,
-                                                 ptrdiff_t row_stride, ptrdiff_t rows, const double *resp,
-                                                 ptrdiff_t stride, const double *means, double *F, double *S) {
-    const ptrdiff_t most_k = EMDASH_FEATURES_K(squares), most_j = EMDASH_FEATURES_J(squares);
-    for (ptrdiff_t k = 0, b; k < K; k += b) {
-        b = K - k < most_k ? K - k : most_k;
-        for (ptrdiff_t j = 0, c; j < full / EMDASH_VL; j += c) {
-            c = full / EMDASH_VL - j < most_j ? full / EMDASH_VL - j : most_j;
-#define EMDASH_BLOCK_CALL(B, C) \
-    if (C <= EMDASH_FEATURES_J(squares) && B <= EMDASH_FEATURES_K(squares)) \
-    EMDASH_NAME(moments_features_block)(B, C, squares, full, rows_x + j * EMDASH_VL, row_stride, rows, resp + k * stride, \
-                                        stride, means + k * full + j * EMDASH_VL, F + k * full + j * EMDASH_VL, \
-                                        S + k * full + j * EMDASH_VL)
-            switch (b * 8 + c) {
-                EMDASH_ROW_OF_BLOCKS(1) EMDASH_ROW_OF_BLOCKS(2) EMDASH_ROW_OF_BLOCKS(3)
+                                                 ptrdiff_t row_stride, ptrdiff_t rows, const double *resp, ptrdiff_t stride,
+                                                 const double *weights, const double *means, double *F, double *S) {
+    int index[EMDASH_LONGEST_TILE];
+    double counting[EMDASH_LONGEST_TILE];
+    for (ptrdiff_t k = 0; k < K; k++, resp += stride, means += full, F += full, S += full) {
+        const ptrdiff_t found = EMDASH_NAME(counting)(rows, resp, weights, index, counting);
+        for (ptrdiff_t j = 0, c; j < full && found; j += c * EMDASH_VL) {
+            c = (full - j) / EMDASH_VL;
+#define EMDASH_CASE(C) \
+    case C: \
+        EMDASH_NAME(moments_features_block)(C, squares, rows_x + j, row_stride, found, index, counting, means + j, F + j, \
+                                            S + j); break;
+            switch (c = c < EMDASH_FEATURES_J ? c : EMDASH_FEATURES_J) {
+                EMDASH_CASE(1) EMDASH_CASE(2) EMDASH_CASE(3) EMDASH_CASE(4)
 #if EMDASH_REGISTERS == 32
-                EMDASH_ROW_OF_BLOCKS(4) EMDASH_ROW_OF_BLOCKS(5) EMDASH_ROW_OF_BLOCKS(6)
+                EMDASH_CASE(5) EMDASH_CASE(6) EMDASH_CASE(7) EMDASH_CASE(8)
 #endif
             }
-#undef EMDASH_BLOCK_CALL
+#undef EMDASH_CASE
         }
     }
 }
@@ -145,13 +155,14 @@ EMDASH_INLINE void EMDASH_NAME(moments_features)(const int squares, ptrdiff_t K,
 EMDASH_FUNCTION void EMDASH_NAME(weighted_sum)(ptrdiff_t K, ptrdiff_t rows, ptrdiff_t stride, const double *resp,
                                                const double *f, double *sums) {
     for (ptrdiff_t k = 0; k < K; k++, resp += stride) {
-        vec sum = v_splat(0.0);
-        if (f) {
-            for (ptrdiff_t i = 0; i < rows; i += EMDASH_VL) sum += v_load(resp + i) * v_load(f + k * stride + i);
-        } else {
-            for (ptrdiff_t i = 0; i < rows; i += EMDASH_VL) sum += v_load(resp + i);
-        }
-        EMDASH_NAME(add_to)(sums + k * EMDASH_VL, sum);
+        vec sum[3] = {v_splat(0.0), v_splat(0.0), v_splat(0.0)}; /* three: hides the latency of the sum */
+        for (ptrdiff_t i = 0; i < rows; i += EMDASH_GROUP)
+            EMDASH_UNROLL
+            for (int v = 0; v < 3; v++) {
+                const vec r = v_load(resp + i + v * EMDASH_VL);
+                sum[v] += f ? r * v_load(f + k * stride + i + v * EMDASH_VL) : r;
+            }
+        EMDASH_NAME(add_to)(sums + k * EMDASH_VL, (sum[0] + sum[1]) + sum[2]);
     }
 }
 
@@ -159,7 +170,7 @@ EMDASH_FUNCTION void EMDASH_NAME(weighted_sum)(ptrdiff_t K, ptrdiff_t rows, ptrd
  * OUT sums (moments_size) +=. */
 EMDASH_FUNCTION void EMDASH_NAME(moments)(int squares, ptrdiff_t K, ptrdiff_t d, const double *x, ptrdiff_t stride,
                                           const double *rows_x, ptrdiff_t row_stride, ptrdiff_t rows, ptrdiff_t padded,
-                                          const double *resp, const double *means, double *sums) {
+                                          const double *resp, const double *weights, const double *means, double *sums) {
     const ptrdiff_t full = (d + 7) / 8 * 8;
     double *const F = sums + K * EMDASH_VL, *const S = F + K * (d <= 16 ? d * EMDASH_VL : full);
     EMDASH_NAME(weighted_sum)(K, padded, stride, resp, NULL, sums);
@@ -168,9 +179,9 @@ EMDASH_FUNCTION void EMDASH_NAME(moments)(int squares, ptrdiff_t K, ptrdiff_t d,
     else if (d <= 16)
         EMDASH_NAME(moments_lanes)(0, K, d, x, stride, padded, resp, means, full, F, S);
     else if (squares)
-        EMDASH_NAME(moments_features)(1, K, full, rows_x, row_stride, rows, resp, stride, means, F, S);
+        EMDASH_NAME(moments_features)(1, K, full, rows_x, row_stride, rows, resp, stride, weights, means, F, S);
     else
-        EMDASH_NAME(moments_features)(0, K, full, rows_x, row_stride, rows, resp, stride, means, F, S);
+        EMDASH_NAME(moments_features)(0, K, full, rows_x, row_stride, rows, resp, stride, weights, means, F, S);
 }
 
 /* IN sums.  OUT += N (K), F (K, d), S (K, d) or NULL. */

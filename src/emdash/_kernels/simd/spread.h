@@ -14,7 +14,7 @@ static void EMDASH_NAME(spread)(ptrdiff_t K, ptrdiff_t n, const double *tile, pt
                 vec square[EMDASH_VL];
                 EMDASH_UNROLL
                 for (int v = 0; v < EMDASH_VL; v++) square[v] = v_load(tile + (k + v) * stride + i) * scale;
-                v_transpose(square);
+                v_transpose(EMDASH_VL, square);
                 EMDASH_UNROLL
                 for (int v = 0; v < EMDASH_VL; v++)
                     memcpy(out + (i + v) * step + k * k_step, &square[v], sizeof(vec));

@@ -1,6 +1,7 @@
 /* A square of VL x VL doubles, transposed in registers: log2(VL) steps of pairwise exchanges.
  *
  * VL log2(VL) shuffles for VL^2 numbers: half a cycle per number, against 1.5-3 for copying them one by one.
+ * Two or four smaller squares side by side take fewer vectors and steps.
  * Included once per ISA.
  */
 #ifndef EMDASH_TRANSPOSE_NAMES
@@ -8,14 +9,15 @@
 #define v_transpose EMDASH_NAME(v_transpose)
 #if defined(__clang__) || __GNUC__ >= 12
 #define EMDASH_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#define EMDASH_SHUFFLES_SIZES 1 /* the result may be longer than the operands */
 #else
 #define EMDASH_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (vec_bits){__VA_ARGS__})
 #endif
 /* rows i and i + step exchange the lanes that differ in the bit `step`; the two lists say which lanes of (a, b) stay */
 #define EMDASH_EXCHANGE(step, LOW, HIGH) \
     EMDASH_UNROLL \
-    for (int i = 0; i < EMDASH_VL; i++) \
-        if (!(i & step)) { \
+    for (int i = 0; i < size; i++) \
+        if (size > step && !(i & step)) { \
             const vec a = rows[i], b = rows[i + step]; \
             rows[i] = EMDASH_SHUFFLE(a, b, LOW); \
             rows[i + step] = EMDASH_SHUFFLE(a, b, HIGH); \
@@ -41,8 +43,8 @@ EMDASH_INLINE void v_split(vec *a, vec *b) {
 #endif
 }
 
-/* INOUT rows: VL vectors */
-EMDASH_INLINE void v_transpose(vec *rows) {
+/* INOUT rows: `size` vectors, each of VL / size rows of a square */
+EMDASH_INLINE void v_transpose(const int size, vec *rows) {
 #if EMDASH_VL == 8
     EMDASH_EXCHANGE(1, EMDASH_LANES(0, 8, 2, 10, 4, 12, 6, 14), EMDASH_LANES(1, 9, 3, 11, 5, 13, 7, 15))
     EMDASH_EXCHANGE(2, EMDASH_LANES(0, 1, 8, 9, 4, 5, 12, 13), EMDASH_LANES(2, 3, 10, 11, 6, 7, 14, 15))
@@ -53,6 +55,6 @@ EMDASH_INLINE void v_transpose(vec *rows) {
 #elif EMDASH_VL == 2
     EMDASH_EXCHANGE(1, EMDASH_LANES(0, 2), EMDASH_LANES(1, 3))
 #else
-    (void)rows;
+    (void)size, (void)rows;
 #endif
 }
