@@ -7,10 +7,13 @@ All quadratic forms and offsets are in bits (base 2), so that the softmax needs 
 
 Chosen: sums about the means the pass was given: nothing cancels far from the origin.  Tied whitens a row once, then
 takes spherical distances (40x scikit-learn, which multiplies by the factor K times).  Spherical reuses the distances
-of its own E-step for S (`fresh`).
+of its own E-step for S (`fresh`).  Full with d > 16 bounds all components in a few directions first and evaluates only
+those that can matter (simd/screen.h); a tile on which that does not pay switches it off for the rest of its block.
 """
 
 import numpy
+
+from libc.math cimport INFINITY
 
 from emdash._kernels.threads cimport current_isa
 from emdash._kernels.tile cimport Aligned, FamilyKernel, Strided, Tile, rounded, tile_stride
@@ -23,6 +26,21 @@ cdef extern from "simd/gaussian.h":
         void (*quadratic_form)(Py_ssize_t d, const double *x, Py_ssize_t stride, Py_ssize_t rows, const double *mean,
                                const double *factor, double offset, double *log_density,
                                double *scratch) noexcept nogil
+        Py_ssize_t (*most_directions)(Py_ssize_t d) noexcept nogil
+        Py_ssize_t (*directions_scratch)(Py_ssize_t K, Py_ssize_t d) noexcept nogil
+        Py_ssize_t (*directions)(Py_ssize_t K, Py_ssize_t d, const double *means, const double *upper, double *center,
+                                 double *V, double *scratch) noexcept nogil
+        void (*marginals)(Py_ssize_t K, Py_ssize_t d, Py_ssize_t m, const double *V, const double *center,
+                          const double *means, const double *upper, double *mean, double *root,
+                          double *scratch) noexcept nogil
+        void (*project)(Py_ssize_t d, Py_ssize_t m, const double *x, Py_ssize_t stride, Py_ssize_t rows,
+                        const double *center, const double *V, double *z) noexcept nogil
+        void (*guess)(Py_ssize_t K, Py_ssize_t n, const double *bound, Py_ssize_t stride, double *label, int *order,
+                      int *start) noexcept nogil
+        Py_ssize_t (*candidates)(Py_ssize_t n, const double *bound, const double *floor, int *index) noexcept nogil
+        void (*quadratic_form_of)(Py_ssize_t d, Py_ssize_t count, const double *rows_x, Py_ssize_t row_stride,
+                                  const int *index, const double *mean, const double *factor, double offset,
+                                  double *log_density, double *scratch) noexcept nogil
         void (*whiten)(Py_ssize_t d, const double *x, Py_ssize_t stride, Py_ssize_t rows, const double *mean,
                        const double *factor, double *z, double *scratch) noexcept nogil
         Py_ssize_t (*scatter_size)(Py_ssize_t d) noexcept nogil
@@ -46,8 +64,11 @@ cdef extern from "simd/gaussian.h":
                              double *sums) noexcept nogil
         void (*weighted_sum_fold)(Py_ssize_t K, const double *sums, double *S) noexcept nogil
     const emdash_gaussian_table *emdash_gaussian_tables[]
+    const Py_ssize_t EMDASH_DIRECTIONS
 
 cdef double LOG2_E = 1.4426950408889634
+cdef double GATHER_COST = 6.0   # of fetching a number of a chosen row, in multiply-adds
+cdef double BOUND_COST = 12.0   # of comparing a bound and what goes with it, in multiply-adds
 cdef double BITS_ROOT = 0.8493218002880191  # sqrt(log2(e) / 2): |y BITS_ROOT|^2 is |y|^2 / 2 in bits
 
 
@@ -104,6 +125,11 @@ cdef class FullKernel(GaussianKernel):
     """(log_offsets (K,), means (K, d), precisions_cholesky (K, d, d) upper triangular)"""
     cdef Aligned factors        # (K, factor_size)
     cdef Py_ssize_t factor_size, scatter_size
+    cdef Py_ssize_t m           # directions that tell components apart (simd/directions.h), 0: nothing is ruled out
+    cdef Aligned center         # (d,) where the directions meet
+    cdef Aligned directions     # (d, EMDASH_DIRECTIONS)
+    cdef Aligned marginal_means, marginal_factors   # (K, m), (K, marginal_size)
+    cdef Py_ssize_t marginal_size, padded_m
 
     def __init__(self, log_offsets, means, precisions_cholesky):
         self._bind((log_offsets, means, precisions_cholesky), "K Kd Kdd")
@@ -121,13 +147,99 @@ cdef class FullKernel(GaussianKernel):
         if d > 16:  # statistics without lanes: cheap to fold, so blocks may be short
             self.tile_rows = 480 if d <= 128 else 240
             self.block_rows = 1200
+        self.m = 0
+        if d > 16 and K > 1:
+            self._bind_screen()
+
+    cdef _bind_screen(self):
+        """Directions and marginals, and the scratch that `_screened` takes."""
+        cdef Py_ssize_t K = self.n_components, d = self.n_features, k, most = self.table.most_directions(d)
+        cdef Aligned roots = Aligned(K * most * most)
+        cdef Aligned scratch = Aligned(self.table.directions_scratch(K, d))
+        cdef const double *means = _data(self.arrays[1])
+        cdef const double *upper = _data(self.arrays[2])
+        self.center = Aligned(d)
+        self.directions = Aligned(d * EMDASH_DIRECTIONS)
+        self.m = self.table.directions(K, d, means, upper, self.center.data, self.directions.data, scratch.data)
+        if self.m == 0:
+            return
+        self.marginal_size = self.table.factor_size(self.m)
+        self.marginal_means = Aligned(K * self.m)
+        self.marginal_factors = Aligned(K * self.marginal_size)
+        self.table.marginals(K, d, self.m, self.directions.data, self.center.data, means, upper,
+                             self.marginal_means.data, roots.data, scratch.data)
+        for k in range(K):  # a little less than the marginal: the bound must survive rounding
+            self.table.pack_factor(self.m, roots.data + k * self.m * self.m, BITS_ROOT * (1 - 1e-6),
+                                   self.marginal_factors.data + k * self.marginal_size)
+        self.padded_m = (self.m + 3) // 4 * 4
+        self.scratch_size = max(self.scratch_size, self.table.whiten_scratch(d) + rounded(K + 1)
+                                + (self.padded_m + 5) * tile_stride(self))
 
     cdef void log_density(self, const Tile *tile, double *log_density, double *scratch) noexcept nogil:
         cdef Py_ssize_t k
+        if self.m > 0 and tile.pruning != NULL and tile.pruning.cut < INFINITY:
+            self._screened(tile, log_density, scratch)
+            return
         for k in range(self.n_components):
             self.table.quadratic_form(
                 self.n_features, tile.columns, tile.stride, tile.padded, self.means.data + k * self.full,
                 self.factors.data + k * self.factor_size, self.offsets.data[k], log_density + k * tile.stride, scratch)
+
+    cdef void _screened(self, const Tile *tile, double *log_density, double *scratch) noexcept nogil:
+        """log_density, but -inf where a bound rules the component out.  The steps: simd/screen.h."""
+        cdef Py_ssize_t K = self.n_components, d = self.n_features, n = tile.n, stride = tile.stride, k, i
+        cdef Py_ssize_t found, mine, evaluated = 0
+        cdef double *z = scratch + self.table.whiten_scratch(d)
+        cdef double *label = z + self.padded_m * stride
+        cdef double *guessed = label + stride   # log-density of the row's guess, then the least that counts
+        cdef double *floor = guessed + stride
+        cdef int *order = <int *>(floor + stride)
+        cdef int *index = <int *>(floor + 2 * stride)
+        cdef int *start = <int *>(floor + 3 * stride)
+        cdef double pair = d * (d + 3) / 2, gathered = pair + GATHER_COST * d
+        cdef double *row
+        self.table.project(d, self.m, tile.columns, stride, tile.padded, self.center.data, self.directions.data, z)
+        for k in range(K):
+            self.table.quadratic_form(
+                self.m, z, stride, tile.padded, self.marginal_means.data + k * self.m,
+                self.marginal_factors.data + k * self.marginal_size, self.offsets.data[k], log_density + k * stride,
+                NULL)
+        self.table.guess(K, n, log_density, stride, label, order, start)
+        for k in range(K):
+            if start[k + 1] > start[k]:
+                self._evaluate(tile, k, order + start[k], start[k + 1] - start[k], guessed, scratch)
+        for i in range(n):
+            floor[i] = guessed[i] - tile.pruning.cut
+        for k in range(K):
+            row = log_density + k * stride
+            mine = start[k + 1] - start[k]
+            for i in range(start[k], start[k + 1]):
+                row[order[i]] = -INFINITY
+            found = self.table.candidates(n, row, floor, index)
+            if found * gathered > n * pair:
+                found = n - mine
+                self.table.quadratic_form(
+                    d, tile.columns, stride, tile.padded, self.means.data + k * self.full,
+                    self.factors.data + k * self.factor_size, self.offsets.data[k], row, scratch)
+            else:
+                for i in range(n):
+                    row[i] = -INFINITY
+                self._evaluate(tile, k, index, found, row, scratch)
+                for i in range(start[k], start[k + 1]):
+                    row[order[i]] = guessed[order[i]]
+                for i in range(n, tile.padded):
+                    row[i] = row[n - 1]
+            evaluated += found + mine
+        tile.pruning.left_out += K * n - evaluated
+        if evaluated * gathered + K * n * (self.m * (self.m + 3) / 2 + BOUND_COST) + n * d * self.m > K * n * pair:
+            tile.pruning.cut = INFINITY
+
+    cdef void _evaluate(self, const Tile *tile, Py_ssize_t k, const int *index, Py_ssize_t count, double *log_density,
+                        double *scratch) noexcept nogil:
+        """Component k for chosen rows.  OUT log_density[index]."""
+        self.table.quadratic_form_of(
+            self.n_features, count, tile.rows, tile.row_stride, index, self.means.data + k * self.full,
+            self.factors.data + k * self.factor_size, self.offsets.data[k], log_density, scratch)
 
     cdef void accumulate(self, const Tile *tile, const double *responsibilities, double *sums,
                          double *scratch) noexcept nogil:
