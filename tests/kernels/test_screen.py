@@ -1,4 +1,4 @@
-"""Components ruled out by a bound (full covariance, d > 16): the same answers, with less work.
+"""Components ruled out by a bound (full covariance, d >= 12): the same answers, with less work.
 
 What is left out is below 2^-60 of a row's total. A kernel of one component is never screened, and
 log-densities that are asked for are never left out: these are what to compare with.
@@ -45,7 +45,7 @@ def alone(kernel, X, name):
 
 
 @pytest.mark.parametrize("K", [2, 9, 30])
-@pytest.mark.parametrize("d", [17, 24, 33, 70])
+@pytest.mark.parametrize("d", [12, 16, 17, 33, 70])
 @pytest.mark.parametrize("separation", [2.0, 5.0, 30.0])
 def test_statistics_equal_the_twin(separation, d, K, isa):
     parameters, X = clusters(d, K, separation, n=500 if d < 64 else 100)
@@ -53,12 +53,12 @@ def test_statistics_equal_the_twin(separation, d, K, isa):
         share, out = left_out(parameters, X, weights)
         value, scale = twins.accumulate("full", X, parameters, weights)
         assert (abs(out - value) <= 30 * EPS * np.maximum(scale, np.finfo(float).tiny)).all()
-        if separation == 30:
+        if separation == 30 and K > 2:  # with two the bounds cost as much as they save
             assert share > 0.99 * (1 - 1 / K)
         assert share <= 1 - 1 / K
 
 
-@pytest.mark.parametrize("d", [17, 40])
+@pytest.mark.parametrize("d", [13, 17, 40])
 @pytest.mark.parametrize("separation", [1.0, 3.0, 30.0])
 def test_outputs_equal_the_dense_ones(separation, d, isa):
     parameters, X = clusters(d, 12, separation, n=1500)
@@ -77,17 +77,28 @@ def test_outputs_equal_the_dense_ones(separation, d, isa):
     np.testing.assert_allclose(r[seen], (exponentials / total[:, None])[seen], rtol=1e-9)
 
 
-def test_overlapping_components_are_soon_left_alone(isa):
-    parameters, X = clusters(32, 8, 0.05, n=6000)
-    assert left_out(parameters, X)[0] == 0
-    parameters, X = clusters(20, 8, 40.0, n=6000)
-    assert left_out(parameters, X)[0] == pytest.approx(7 / 8, abs=0.01)
+@pytest.mark.parametrize("d", [16, 20])
+def test_every_block_decides_for_itself(d, isa):
+    """24 components that overlap and 3 far from all: rows of the 24 need nearly all of them."""
+    near, X_near = clusters(d, 24, 0.05, n=8640)
+    far, X_far = clusters(d, 3, 40.0, n=8640)
+    both = tuple(np.concatenate(pair) for pair in zip(far, near, strict=True))
+    assert left_out(near, X_near)[0] == 0
+    dense, sparse = left_out(both, X_near)[0], left_out(both, X_far)[0]
+    assert dense == pytest.approx(3 / 27 if d == 20 else 0)
+    assert sparse == pytest.approx(26 / 27, abs=0.01)
+    X = np.concatenate([X_far, X_near])
+    share, out = left_out(both, X)
+    assert share == pytest.approx((dense + sparse) / 2)
+    value, scale = twins.accumulate("full", X, both)
+    assert (abs(out - value) <= 30 * EPS * np.maximum(scale, np.finfo(float).tiny)).all()
 
 
 @pytest.mark.parametrize("n_threads", [2, 5])
-def test_threads_change_no_bit(n_threads, isa):
+@pytest.mark.parametrize("d", [12, 20])
+def test_threads_change_no_bit(d, n_threads, isa):
     for separation in (2.0, 6.0, 30.0):
-        parameters, X = clusters(20, 10, separation, n=9000)
+        parameters, X = clusters(d, 10, separation, n=9000)
         one, several = left_out(parameters, X), left_out(parameters, X, n_threads=n_threads)
         assert several[0] == one[0]
         assert (several[1] == one[1]).all()

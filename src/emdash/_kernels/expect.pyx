@@ -161,7 +161,7 @@ cdef void _pass(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, double 
     cdef double *sums = density + K * buffers.stride
     cdef double *scratch = sums + rounded(kernel.sums_size)
     cdef double log_likelihood = 0.0, weight = 0.0
-    cdef Pruning pruning = Pruning(CUT, 0.0)
+    cdef Pruning pruning = Pruning(CUT, 0.0, False)
     cdef Tile tile
     memset(statistics, 0, kernel.statistics_size * sizeof(double))
     memset(sums, 0, kernel.sums_size * sizeof(double))
@@ -277,7 +277,7 @@ cdef void _write(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, const 
     cdef double *labels = log_likelihood + buffers.stride
     cdef double *scratch = labels + buffers.stride
     cdef const emdash_softmax_table *table = emdash_softmax_tables[kernel.isa]
-    cdef Pruning pruning = Pruning(OUTPUT_CUT if out.responsibilities != NULL else CUT, 0.0)
+    cdef Pruning pruning = Pruning(OUTPUT_CUT if out.responsibilities != NULL else CUT, 0.0, False)
     cdef Tile tile
     if out.log_densities != NULL:
         pruning.cut = INFINITY

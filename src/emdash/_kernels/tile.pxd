@@ -12,6 +12,7 @@ cdef struct Pruning:
     # out does not pay it sets infinity itself, for the rest of the block.
     double cut
     double left_out         # it adds how many of the K x n numbers it left out
+    bint tried              # for the kernel: false at the beginning of the block
 
 
 cdef struct Tile:

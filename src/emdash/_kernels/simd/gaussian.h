@@ -13,6 +13,8 @@ struct emdash_gaussian_table {
     ptrdiff_t (*whiten_scratch)(ptrdiff_t d);
     void (*quadratic_form)(ptrdiff_t d, const double *x, ptrdiff_t stride, ptrdiff_t rows, const double *mean,
                            const double *factor, double offset, double *log_density, double *scratch);
+    ptrdiff_t (*bands_size)(ptrdiff_t d);
+    void (*pack_bands)(ptrdiff_t d, const double *upper, double scale, double *packed);
     ptrdiff_t (*most_directions)(ptrdiff_t d);
     ptrdiff_t (*directions_scratch)(ptrdiff_t K, ptrdiff_t d);
     ptrdiff_t (*directions)(ptrdiff_t K, ptrdiff_t d, const double *means, const double *upper, double *center, double *V,
@@ -33,6 +35,11 @@ struct emdash_gaussian_table {
     void (*scatter)(ptrdiff_t d, const double *x, ptrdiff_t stride, const double *rows_x, ptrdiff_t row_stride,
                     ptrdiff_t rows, const double *resp, const double *weights, const double *mean, double *sums,
                     double *scratch);
+    ptrdiff_t (*panels_size)(ptrdiff_t d);
+    ptrdiff_t (*panels_scratch)(ptrdiff_t d);
+    void (*scatter_panels)(ptrdiff_t d, const double *rows_x, ptrdiff_t row_stride, ptrdiff_t rows, const double *resp,
+                           const double *weights, const double *mean, double *sums, double *scratch);
+    void (*fold_panels)(ptrdiff_t d, const double *sums, double *N, double *F, double *S);
     void (*scatter_fold)(ptrdiff_t d, const double *sums, double *N, double *F, double *S);
     void (*pack_distance)(ptrdiff_t K, ptrdiff_t d, const double *means, const double *inverse, double *packed);
     void (*distance)(int scaled, ptrdiff_t K, ptrdiff_t d, const double *x, ptrdiff_t stride, ptrdiff_t rows,
@@ -61,11 +68,13 @@ static const struct emdash_gaussian_table *const emdash_gaussian_tables[EMDASH_I
 #include "moments.h"
 
 static const struct emdash_gaussian_table EMDASH_NAME(gaussian_table) = {
-    EMDASH_NAME(factor_size),     EMDASH_NAME(pack_factor),   EMDASH_NAME(whiten_scratch), EMDASH_NAME(quadratic_form),
-    EMDASH_NAME(most_directions), EMDASH_NAME(directions_scratch), EMDASH_NAME(directions), EMDASH_NAME(marginals),
-    EMDASH_NAME(project),         EMDASH_NAME(guess),         EMDASH_NAME(candidates),     EMDASH_NAME(quadratic_form_of),
-    EMDASH_NAME(whiten),          EMDASH_NAME(scatter_size),  EMDASH_NAME(scatter_scratch), EMDASH_NAME(scatter),
-    EMDASH_NAME(scatter_fold),    EMDASH_NAME(pack_distance), EMDASH_NAME(distance),       EMDASH_NAME(moments_size),
-    EMDASH_NAME(moments),         EMDASH_NAME(moments_fold),  EMDASH_NAME(weighted_sum),   EMDASH_NAME(weighted_sum_fold),
+    EMDASH_NAME(factor_size), EMDASH_NAME(pack_factor), EMDASH_NAME(whiten_scratch), EMDASH_NAME(quadratic_form),
+    EMDASH_NAME(bands_size), EMDASH_NAME(pack_bands), EMDASH_NAME(most_directions), EMDASH_NAME(directions_scratch),
+    EMDASH_NAME(directions), EMDASH_NAME(marginals), EMDASH_NAME(project), EMDASH_NAME(guess),
+    EMDASH_NAME(candidates), EMDASH_NAME(quadratic_form_of), EMDASH_NAME(whiten), EMDASH_NAME(scatter_size),
+    EMDASH_NAME(scatter_scratch), EMDASH_NAME(scatter), EMDASH_NAME(panels_size), EMDASH_NAME(panels_scratch),
+    EMDASH_NAME(scatter_panels), EMDASH_NAME(fold_panels), EMDASH_NAME(scatter_fold), EMDASH_NAME(pack_distance),
+    EMDASH_NAME(distance), EMDASH_NAME(moments_size), EMDASH_NAME(moments), EMDASH_NAME(moments_fold),
+    EMDASH_NAME(weighted_sum), EMDASH_NAME(weighted_sum_fold),
 };
 #endif

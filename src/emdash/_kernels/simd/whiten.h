@@ -16,19 +16,18 @@
 #endif
 
 /* number of doubles the packed factor takes: a multiple of 8 */
-static ptrdiff_t EMDASH_NAME(factor_size)(ptrdiff_t d) {
-    const ptrdiff_t full = d <= 16 ? d : (d + EMDASH_BAND - 1) / EMDASH_BAND * EMDASH_BAND;
+static ptrdiff_t EMDASH_NAME(bands_size)(ptrdiff_t d) {
+    const ptrdiff_t full = (d + EMDASH_BAND - 1) / EMDASH_BAND * EMDASH_BAND;
     return (full * (full + 1) / 2 + 7) / 8 * 8;
 }
 
-/* IN upper (d, d): U with W = U' scale.  OUT packed (factor_size(d)): d <= 16 the lower triangle by rows; else band after
- * band, each first the rectangle left of its diagonal block by columns, then that block's triangle by columns. */
-static void EMDASH_NAME(pack_factor)(ptrdiff_t d, const double *upper, double scale, double *packed) {
-    if (d <= 16) {
-        for (ptrdiff_t i = 0; i < d; i++)
-            for (ptrdiff_t j = 0; j <= i; j++) *packed++ = upper[j * d + i] * scale;
-        return;
-    }
+static ptrdiff_t EMDASH_NAME(factor_size)(ptrdiff_t d) {
+    return d <= 16 ? (d * (d + 1) / 2 + 7) / 8 * 8 : EMDASH_NAME(bands_size)(d);
+}
+
+/* IN upper (d, d): U with W = U' scale.  OUT packed (bands_size(d)): band after band, each first the rectangle left of its
+ * diagonal block by columns, then that block's triangle by columns. */
+static void EMDASH_NAME(pack_bands)(ptrdiff_t d, const double *upper, double scale, double *packed) {
     const ptrdiff_t bands = (d + EMDASH_BAND - 1) / EMDASH_BAND, pad = bands * EMDASH_BAND - d;
     for (ptrdiff_t band = 0; band < bands; band++) {
         const ptrdiff_t first = band * EMDASH_BAND;
@@ -38,6 +37,16 @@ static void EMDASH_NAME(pack_factor)(ptrdiff_t d, const double *upper, double sc
             for (ptrdiff_t i = j; i < first + EMDASH_BAND; i++)
                 *packed++ = j < pad ? 0.0 : upper[(j - pad) * d + i - pad] * scale;
     }
+}
+
+/* The same, as `whiten` wants it.  OUT packed (factor_size(d)): d <= 16 the lower triangle by rows, else bands. */
+static void EMDASH_NAME(pack_factor)(ptrdiff_t d, const double *upper, double scale, double *packed) {
+    if (d > 16) {
+        EMDASH_NAME(pack_bands)(d, upper, scale, packed);
+        return;
+    }
+    for (ptrdiff_t i = 0; i < d; i++)
+        for (ptrdiff_t j = 0; j <= i; j++) *packed++ = upper[j * d + i] * scale;
 }
 
 /* d <= 16.  See `whiten` for the arguments. */
