@@ -10,6 +10,8 @@ def accumulate(
     weights: NDArray[Any] | None,
     out: NDArray[Any],
     n_threads: int,
+    *,
+    left_out: NDArray[Any] | None = ...,
 ) -> int: ...
 def posterior(
     kernel: FamilyKernel,

@@ -11,11 +11,12 @@ Lost: one set of sums per thread (the result then depends on the race); static s
 """
 
 from cython.parallel cimport parallel, prange, threadid
+from libc.math cimport INFINITY
 from libc.string cimport memset
 
 from emdash._kernels.threads cimport team_size, team_started
 from emdash._kernels.tile cimport (
-    Aligned, FamilyKernel, Strided, Tile, TileBuffers, first_bad_row, load_tile, rounded, tile_buffers,
+    Aligned, FamilyKernel, Pruning, Strided, Tile, TileBuffers, first_bad_row, load_tile, rounded, tile_buffers,
     tile_buffers_size, tile_stride,
 )
 
@@ -35,6 +36,8 @@ cdef double LN_2 = 0.6931471805599453
 cdef Py_ssize_t MOST_BLOCKS = 64
 cdef Py_ssize_t FEWEST_BLOCKS = 16      # of a long enough array, however large the statistics
 cdef double BLOCKS_MEMORY = 8e6         # bytes for the statistics of all blocks
+cdef double CUT = 60.0                  # bits: K 2^-60 of a row's total may go missing from the sums and log p(x)
+cdef double OUTPUT_CUT = 1100.0         # responsibilities: below this they are exactly 0 anyway (softmax.h)
 cdef double THREAD_COST = 1.25e6        # multiply-adds that pay for each thread of a team: some 50 microseconds
 
 
@@ -92,11 +95,12 @@ cdef Strided _check_rows(FamilyKernel kernel, X):
     return x
 
 
-def accumulate(FamilyKernel kernel not None, X, weights, out, Py_ssize_t n_threads):
+def accumulate(FamilyKernel kernel not None, X, weights, out, Py_ssize_t n_threads, *, left_out=None):
     """One EM pass: overwrite `out` with the sums over all rows of X.
 
     IN X (n, d) float64 or float32, any strides; weights (n,) float64 or None; n_threads: upper bound.
-    OUT out (statistics_size,) float64, contiguous: log-likelihood, weight, then the kernel's own sums.
+    OUT out (statistics_size,) float64, contiguous: log-likelihood, weight, then the kernel's own sums;
+    left_out (1,) float64, where not None: how many of the n x K log-densities were ruled out by a bound.
     Returns the first row that holds NaN or infinity (then `out` means nothing), or -1.
     """
     cdef Strided x = _check_rows(kernel, X)
@@ -123,6 +127,7 @@ def accumulate(FamilyKernel kernel not None, X, weights, out, Py_ssize_t n_threa
     cdef double *scratch = per_thread.data
     cdef double *result = <double *>total.data
     cdef Py_ssize_t block, i, bad = -1
+    cdef double pruned = 0.0
     with nogil:
         if threads > 1:
             with parallel(num_threads=threads):
@@ -135,8 +140,11 @@ def accumulate(FamilyKernel kernel not None, X, weights, out, Py_ssize_t n_threa
         for block in range(blocks):
             if bad < 0 and statistics[block * block_size + size] >= 0:
                 bad = <Py_ssize_t>statistics[block * block_size + size]
+            pruned = pruned + statistics[block * block_size + size + 1]
             for i in range(size):
                 result[i] += statistics[block * block_size + i]
+    if left_out is not None:
+        left_out[0] = pruned
     return bad
 
 
@@ -148,7 +156,8 @@ cdef Py_ssize_t _pass_size(FamilyKernel kernel):
 
 cdef void _pass(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, double *statistics,
                 double *memory) noexcept nogil:
-    """The EM pass over one block.  OUT statistics (statistics_size + 1): the sums, then the first bad row or -1."""
+    """The EM pass over one block.  OUT statistics (statistics_size + 2): the sums, then the first bad row or -1,
+    then how many log-densities were left out."""
     cdef Py_ssize_t K = kernel.n_components, first = block * rows.block_rows, n
     cdef Py_ssize_t last = min(first + rows.block_rows, rows.n)
     cdef TileBuffers buffers = tile_buffers(kernel, memory)
@@ -156,16 +165,19 @@ cdef void _pass(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, double 
     cdef double *sums = density + K * buffers.stride
     cdef double *scratch = sums + rounded(kernel.sums_size)
     cdef double log_likelihood = 0.0, weight = 0.0
+    cdef Pruning pruning = Pruning(CUT, 0.0, False)
     cdef Tile tile
     memset(statistics, 0, kernel.statistics_size * sizeof(double))
     memset(sums, 0, kernel.sums_size * sizeof(double))
     statistics[kernel.statistics_size] = -1.0
+    statistics[kernel.statistics_size + 1] = 0.0
     while first < last:
         n = min(kernel.tile_rows, last - first)
         if not _load(kernel, rows, first, n, &buffers, &tile):
             statistics[kernel.statistics_size] = <double>(first + first_bad_row(
                 rows.x + first * rows.step, rows.step, rows.d_step, rows.is_float, n, kernel.n_features))
             return
+        tile.pruning = &pruning
         kernel.log_density(&tile, density, scratch)
         log_likelihood += emdash_softmax_tables[kernel.isa].normalise(
             K, tile.padded, tile.stride, density, tile.weights, tile.unit_weights,
@@ -176,6 +188,7 @@ cdef void _pass(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, double 
         first += n
     statistics[0] = log_likelihood * LN_2
     statistics[1] = weight
+    statistics[kernel.statistics_size + 1] = pruning.left_out
     kernel.fold(sums, statistics + 2)
 
 
@@ -269,7 +282,10 @@ cdef void _write(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, const 
     cdef double *labels = log_likelihood + buffers.stride
     cdef double *scratch = labels + buffers.stride
     cdef const emdash_softmax_table *table = emdash_softmax_tables[kernel.isa]
+    cdef Pruning pruning = Pruning(OUTPUT_CUT if out.responsibilities != NULL else CUT, 0.0, False)
     cdef Tile tile
+    if out.log_densities != NULL:
+        pruning.cut = INFINITY
     while first < last:
         n = min(kernel.tile_rows, last - first)
         if not _load(kernel, rows, first, n, &buffers, &tile):
@@ -278,6 +294,7 @@ cdef void _write(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, const 
             if bad[0] < 0 or i < bad[0]:
                 bad[0] = <double>i
             return
+        tile.pruning = &pruning
         kernel.log_density(&tile, density, scratch)
         if out.log_densities != NULL:
             table.spread(K, n, density, tile.stride, LN_2, out.log_densities + first * out.log_densities_step,

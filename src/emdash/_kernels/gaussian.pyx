@@ -7,10 +7,13 @@ All quadratic forms and offsets are in bits (base 2), so that the softmax needs 
 
 Chosen: sums about the means the pass was given: nothing cancels far from the origin.  Tied whitens a row once, then
 takes spherical distances (40x scikit-learn, which multiplies by the factor K times).  Spherical reuses the distances
-of its own E-step for S (`fresh`).
+of its own E-step for S (`fresh`).  Full with d >= 12 bounds all components in a few directions first and evaluates only
+those that can matter (simd/screen.h), unless the first rows of a block show that it does not pay there.
 """
 
 import numpy
+
+from libc.math cimport INFINITY
 
 from emdash._kernels.threads cimport current_isa
 from emdash._kernels.tile cimport Aligned, FamilyKernel, Strided, Tile, rounded, tile_stride
@@ -23,6 +26,23 @@ cdef extern from "simd/gaussian.h":
         void (*quadratic_form)(Py_ssize_t d, const double *x, Py_ssize_t stride, Py_ssize_t rows, const double *mean,
                                const double *factor, double offset, double *log_density,
                                double *scratch) noexcept nogil
+        Py_ssize_t (*bands_size)(Py_ssize_t d) noexcept nogil
+        void (*pack_bands)(Py_ssize_t d, const double *upper, double scale, double *packed) noexcept nogil
+        Py_ssize_t (*most_directions)(Py_ssize_t d) noexcept nogil
+        Py_ssize_t (*directions_scratch)(Py_ssize_t K, Py_ssize_t d) noexcept nogil
+        Py_ssize_t (*directions)(Py_ssize_t K, Py_ssize_t d, const double *means, const double *upper, double *center,
+                                 double *V, double *scratch) noexcept nogil
+        void (*marginals)(Py_ssize_t K, Py_ssize_t d, Py_ssize_t m, const double *V, const double *center,
+                          const double *means, const double *upper, double *mean, double *root,
+                          double *scratch) noexcept nogil
+        void (*project)(Py_ssize_t d, Py_ssize_t m, const double *x, Py_ssize_t stride, Py_ssize_t rows,
+                        const double *center, const double *V, double *z) noexcept nogil
+        void (*guess)(Py_ssize_t K, Py_ssize_t n, const double *bound, Py_ssize_t stride, double *label, int *order,
+                      int *start) noexcept nogil
+        Py_ssize_t (*candidates)(Py_ssize_t n, const double *bound, const double *floor, int *index) noexcept nogil
+        void (*quadratic_form_of)(Py_ssize_t d, Py_ssize_t count, const double *rows_x, Py_ssize_t row_stride,
+                                  const int *index, const double *mean, const double *factor, double offset,
+                                  double *log_density, double *scratch) noexcept nogil
         void (*whiten)(Py_ssize_t d, const double *x, Py_ssize_t stride, Py_ssize_t rows, const double *mean,
                        const double *factor, double *z, double *scratch) noexcept nogil
         Py_ssize_t (*scatter_size)(Py_ssize_t d) noexcept nogil
@@ -30,6 +50,12 @@ cdef extern from "simd/gaussian.h":
         void (*scatter)(Py_ssize_t d, const double *x, Py_ssize_t stride, const double *rows_x, Py_ssize_t row_stride,
                         Py_ssize_t rows, const double *resp, const double *weights, const double *mean, double *sums,
                         double *scratch) noexcept nogil
+        Py_ssize_t (*panels_size)(Py_ssize_t d) noexcept nogil
+        Py_ssize_t (*panels_scratch)(Py_ssize_t d) noexcept nogil
+        void (*scatter_panels)(Py_ssize_t d, const double *rows_x, Py_ssize_t row_stride, Py_ssize_t rows,
+                               const double *resp, const double *weights, const double *mean, double *sums,
+                               double *scratch) noexcept nogil
+        void (*fold_panels)(Py_ssize_t d, const double *sums, double *N, double *F, double *S) noexcept nogil
         void (*scatter_fold)(Py_ssize_t d, const double *sums, double *N, double *F, double *S) noexcept nogil
         void (*pack_distance)(Py_ssize_t K, Py_ssize_t d, const double *means, const double *inverse,
                               double *packed) noexcept nogil
@@ -46,8 +72,13 @@ cdef extern from "simd/gaussian.h":
                              double *sums) noexcept nogil
         void (*weighted_sum_fold)(Py_ssize_t K, const double *sums, double *S) noexcept nogil
     const emdash_gaussian_table *emdash_gaussian_tables[]
+    const Py_ssize_t EMDASH_DIRECTIONS
 
 cdef double LOG2_E = 1.4426950408889634
+cdef Py_ssize_t FEWEST_SCREENED = 12    # features: at d = K = 10 well separated clusters gain 10 %, others lose 5 %
+cdef Py_ssize_t PROBE = 96              # rows that tell whether it pays
+cdef double GATHER_COST = 6.0   # of fetching a number of a chosen row, in multiply-adds
+cdef double BOUND_COST = 12.0   # of comparing a bound and what goes with it, in multiply-adds
 cdef double BITS_ROOT = 0.8493218002880191  # sqrt(log2(e) / 2): |y BITS_ROOT|^2 is |y|^2 / 2 in bits
 
 
@@ -100,10 +131,28 @@ cdef const double *_data(array) except NULL:
     return <const double *>view.data
 
 
+cdef struct Screen:
+    # scratch of a tile; see simd/screen.h
+    double *guessed     # (stride) log-density of the row's guess
+    double *floor       # (stride) components below are ruled out
+    int *order          # (n) rows sorted by guess
+    int *start          # (K + 1) where each component's rows begin in it
+    int *index          # (n) rows of one component
+
+
 cdef class FullKernel(GaussianKernel):
     """(log_offsets (K,), means (K, d), precisions_cholesky (K, d, d) upper triangular)"""
     cdef Aligned factors        # (K, factor_size)
     cdef Py_ssize_t factor_size, scatter_size
+    cdef Py_ssize_t m           # directions that tell components apart (simd/directions.h), 0: nothing is ruled out
+    cdef Aligned center         # (d,) where the directions meet
+    cdef Aligned directions     # (d, EMDASH_DIRECTIONS)
+    cdef Aligned marginal_means, marginal_factors   # (K, m), (K, marginal_size)
+    cdef Py_ssize_t marginal_size, padded_m
+    cdef Aligned bands          # (K, bands_size): d <= 16, the factors as few rows at a time want them
+    cdef Py_ssize_t panels_size  # 0: one form of sums
+    cdef const double *few      # factors for few rows, few_size doubles each
+    cdef Py_ssize_t few_size
 
     def __init__(self, log_offsets, means, precisions_cholesky):
         self._bind((log_offsets, means, precisions_cholesky), "K Kd Kdd")
@@ -121,17 +170,151 @@ cdef class FullKernel(GaussianKernel):
         if d > 16:  # statistics without lanes: cheap to fold, so blocks may be short
             self.tile_rows = 480 if d <= 128 else 240
             self.block_rows = 1200
+        self.m = 0
+        self.panels_size = 0
+        self.few, self.few_size = self.factors.data, self.factor_size
+        if d >= FEWEST_SCREENED and K > 1:
+            self._bind_screen()
+        if self.m > 0 and d <= 16:
+            self._bind_few()
+
+    cdef _bind_few(self):
+        """d <= 16: a second form of factors and sums, for tiles on which most components are ruled out."""
+        cdef Py_ssize_t K = self.n_components, d = self.n_features, k
+        cdef const double *upper = _data(self.arrays[2])
+        self.few_size = self.table.bands_size(d)
+        self.bands = Aligned(K * self.few_size)
+        self.few = self.bands.data
+        for k in range(K):
+            self.table.pack_bands(d, upper + k * d * d, BITS_ROOT, self.bands.data + k * self.few_size)
+        self.panels_size = self.table.panels_size(d)
+        self.sums_size += K * self.panels_size
+        self.scratch_size = max(self.scratch_size, self.table.panels_scratch(d))
+        self.needs_rows = True
+
+    cdef _bind_screen(self):
+        """Directions and marginals, and the scratch that `_screened` takes."""
+        cdef Py_ssize_t K = self.n_components, d = self.n_features, k, most = self.table.most_directions(d)
+        cdef Aligned roots = Aligned(K * most * most)
+        cdef Aligned scratch = Aligned(self.table.directions_scratch(K, d))
+        cdef const double *means = _data(self.arrays[1])
+        cdef const double *upper = _data(self.arrays[2])
+        self.center = Aligned(d)
+        self.directions = Aligned(d * EMDASH_DIRECTIONS)
+        self.m = self.table.directions(K, d, means, upper, self.center.data, self.directions.data, scratch.data)
+        if self.m == 0:
+            return
+        self.marginal_size = self.table.factor_size(self.m)
+        self.marginal_means = Aligned(K * self.m)
+        self.marginal_factors = Aligned(K * self.marginal_size)
+        self.table.marginals(K, d, self.m, self.directions.data, self.center.data, means, upper,
+                             self.marginal_means.data, roots.data, scratch.data)
+        for k in range(K):  # a little less than the marginal: the bound must survive rounding
+            self.table.pack_factor(self.m, roots.data + k * self.m * self.m, BITS_ROOT * (1 - 1e-6),
+                                   self.marginal_factors.data + k * self.marginal_size)
+        self.padded_m = (self.m + 3) // 4 * 4
+        self.scratch_size = max(self.scratch_size, self.table.whiten_scratch(d) + rounded(K + 1)
+                                + (self.padded_m + 4) * tile_stride(self))
 
     cdef void log_density(self, const Tile *tile, double *log_density, double *scratch) noexcept nogil:
         cdef Py_ssize_t k
+        if self.m > 0 and tile.pruning != NULL and tile.pruning.cut < INFINITY:
+            if not tile.pruning.tried:
+                self._probe(tile, log_density, scratch)
+            if tile.pruning.cut < INFINITY:
+                self._screened(tile, log_density, scratch)
+                return
         for k in range(self.n_components):
+            self._dense(tile, k, log_density + k * tile.stride, scratch)
+
+    cdef void _probe(self, const Tile *tile, double *log_density, double *scratch) noexcept nogil:
+        """Once in a block: do its first rows leave enough components out?  OUT tile.pruning."""
+        cdef Tile some = tile[0]
+        cdef double P = self.n_features * (self.n_features + 3) / 2, pairs, cost
+        cdef Screen s
+        cdef Py_ssize_t k
+        tile.pruning.tried = True
+        some.n = min(tile.n, PROBE)
+        some.padded = min(tile.padded, PROBE)
+        self._bound(&some, log_density, scratch, &s)
+        cost = self.m * self.n_features + self.n_components * (self.m * (self.m + 3) / 2 + BOUND_COST)
+        cost *= some.n
+        for k in range(self.n_components):
+            pairs = self.table.candidates(some.n, log_density + k * tile.stride, s.floor, s.index)
+            cost += min(pairs * (P + GATHER_COST * self.n_features), some.n * P)
+        if cost > some.n * self.n_components * P:
+            tile.pruning.cut = INFINITY
+
+    cdef void _bound(self, const Tile *tile, double *bound, double *scratch, Screen *s) noexcept nogil:
+        """OUT bound (K, stride): no log-density is above; s: every row's guess and what it says about the others."""
+        cdef Py_ssize_t K = self.n_components, stride = tile.stride, k, i
+        cdef double *z = scratch + self.table.whiten_scratch(self.n_features)
+        cdef double *label = z + self.padded_m * stride
+        s.guessed = label + stride
+        s.floor = s.guessed + stride
+        s.order = <int *>(s.floor + stride)
+        s.index = <int *>(s.floor + stride) + stride
+        s.start = <int *>(s.floor + 2 * stride)
+        self.table.project(self.n_features, self.m, tile.columns, stride, tile.padded, self.center.data,
+                           self.directions.data, z)
+        for k in range(K):
             self.table.quadratic_form(
-                self.n_features, tile.columns, tile.stride, tile.padded, self.means.data + k * self.full,
-                self.factors.data + k * self.factor_size, self.offsets.data[k], log_density + k * tile.stride, scratch)
+                self.m, z, stride, tile.padded, self.marginal_means.data + k * self.m,
+                self.marginal_factors.data + k * self.marginal_size, self.offsets.data[k], bound + k * stride, NULL)
+        self.table.guess(K, tile.n, bound, stride, label, s.order, s.start)
+        for k in range(K):
+            if s.start[k + 1] > s.start[k]:
+                self._evaluate(tile, k, s.order + s.start[k], s.start[k + 1] - s.start[k], s.guessed, scratch)
+        for i in range(tile.n):
+            s.floor[i] = s.guessed[i] - tile.pruning.cut
+
+    cdef void _screened(self, const Tile *tile, double *log_density, double *scratch) noexcept nogil:
+        """log_density, but -inf where a bound rules the component out.  The steps: simd/screen.h."""
+        cdef Py_ssize_t d = self.n_features, n = tile.n, k, i, found
+        cdef double P = d * (d + 3) / 2
+        cdef double *row
+        cdef Screen s
+        self._bound(tile, log_density, scratch, &s)
+        for k in range(self.n_components):
+            row = log_density + k * tile.stride
+            for i in range(s.start[k], s.start[k + 1]):
+                row[s.order[i]] = -INFINITY
+            found = self.table.candidates(n, row, s.floor, s.index)
+            if found * (P + GATHER_COST * d) > n * P:
+                self._dense(tile, k, row, scratch)
+                continue
+            for i in range(n):
+                row[i] = -INFINITY
+            self._evaluate(tile, k, s.index, found, row, scratch)
+            for i in range(s.start[k], s.start[k + 1]):
+                row[s.order[i]] = s.guessed[s.order[i]]
+            for i in range(n, tile.padded):
+                row[i] = row[n - 1]
+            tile.pruning.left_out += n - found - (s.start[k + 1] - s.start[k])
+
+    cdef void _dense(self, const Tile *tile, Py_ssize_t k, double *log_density, double *scratch) noexcept nogil:
+        """Component k for all rows."""
+        self.table.quadratic_form(
+            self.n_features, tile.columns, tile.stride, tile.padded, self.means.data + k * self.full,
+            self.factors.data + k * self.factor_size, self.offsets.data[k], log_density, scratch)
+
+    cdef void _evaluate(self, const Tile *tile, Py_ssize_t k, const int *index, Py_ssize_t count, double *log_density,
+                        double *scratch) noexcept nogil:
+        """Component k for chosen rows.  OUT log_density[index]."""
+        self.table.quadratic_form_of(
+            self.n_features, count, tile.rows, tile.row_stride, index, self.means.data + k * self.full,
+            self.few + k * self.few_size, self.offsets.data[k], log_density, scratch)
 
     cdef void accumulate(self, const Tile *tile, const double *responsibilities, double *sums,
                          double *scratch) noexcept nogil:
         cdef Py_ssize_t k
+        if self.panels_size > 0 and tile.pruning != NULL and tile.pruning.cut < INFINITY:
+            for k in range(self.n_components):
+                self.table.scatter_panels(
+                    self.n_features, tile.rows, tile.row_stride, tile.padded, responsibilities + k * tile.stride,
+                    tile.weights, self.means.data + k * self.full,
+                    sums + self.n_components * self.scatter_size + k * self.panels_size, scratch)
+            return
         for k in range(self.n_components):
             self.table.scatter(
                 self.n_features, tile.columns, tile.stride, tile.rows, tile.row_stride, tile.padded,
@@ -145,6 +328,10 @@ cdef class FullKernel(GaussianKernel):
         for k in range(K):
             self.table.scatter_fold(
                 d, sums + k * self.scatter_size, statistics + k, F + k * d, S + k * (d * (d + 1) // 2))
+            if self.panels_size > 0:
+                self.table.fold_panels(
+                    d, sums + K * self.scatter_size + k * self.panels_size, statistics + k, F + k * d,
+                    S + k * (d * (d + 1) // 2))
 
 
 cdef class TiedKernel(GaussianKernel):

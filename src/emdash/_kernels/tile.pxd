@@ -6,6 +6,15 @@ three hooks.  Mixtures (expect.pyx) and anything else that needs K log-densities
 
 from cpython.buffer cimport Py_buffer
 
+cdef struct Pruning:
+    # What log_density may leave out; one for a block of rows, whose tiles come in order.
+    # cut: it may write -inf for what is more than `cut` bits below the row's largest; infinity: nothing.  Where leaving
+    # out does not pay it sets infinity itself, for the rest of the block.
+    double cut
+    double left_out         # it adds how many of the K x n numbers it left out
+    bint tried              # for the kernel: false at the beginning of the block
+
+
 cdef struct Tile:
     # One block of rows, copied from the caller's array.  All pointers aligned to 64 bytes.
     const double *columns   # (d, stride): rows along the vectors
@@ -16,6 +25,7 @@ cdef struct Tile:
     Py_ssize_t n            # real rows, at least 1
     Py_ssize_t padded       # n rounded up to a multiple of 24; rows n.. of `columns` repeat row n - 1
     bint unit_weights       # all weights of rows 0..padded are 1
+    Pruning *pruning        # log_density only: what it may leave out
     bint fresh              # accumulate only: `scratch` is as log_density left it for this very tile
 
 

@@ -87,6 +87,7 @@ cdef class FamilyKernel:
 
     cdef void log_density(self, const Tile *tile, double *log_density, double *scratch) noexcept nogil:
         """OUT log_density (K, stride): log2 of weight times density, for all padded rows; -inf allowed, never NaN.
+        What tile.pruning (or NULL) permits may be left out.
         SCRATCH scratch (scratch_size)."""
         pass
 
@@ -154,6 +155,7 @@ cdef bint load_tile(FamilyKernel kernel, const char *x, Py_ssize_t row_step, Py_
     tile.n = n
     tile.padded = padded
     tile.unit_weights = weights == NULL and n == padded
+    tile.pruning = NULL
     tile.fresh = False
     return emdash_load_tables[kernel.isa].load(x, row_step, feature_step, is_float, n, padded, kernel.n_features,
                                                buffers.columns, buffers.stride, buffers.rows, buffers.row_stride) != 0

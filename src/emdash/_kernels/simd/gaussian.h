@@ -1,7 +1,8 @@
 /* The bodies the Gaussian kernels are made of, as one table of functions per instruction set.
  *
  * What each does, its arguments and its cost: whiten.h (quadratic forms of full covariance), distance.h (squared distances
- * of diagonal, spherical and whitened tied covariance), scatter.h (full S), moments.h (F and diagonal S).
+ * of diagonal, spherical and whitened tied covariance), scatter.h (full S), moments.h (F and diagonal S), directions.h and
+ * screen.h (components that cannot matter to a row are ruled out first).
  */
 #ifndef EMDASH_VL
 
@@ -12,6 +13,21 @@ struct emdash_gaussian_table {
     ptrdiff_t (*whiten_scratch)(ptrdiff_t d);
     void (*quadratic_form)(ptrdiff_t d, const double *x, ptrdiff_t stride, ptrdiff_t rows, const double *mean,
                            const double *factor, double offset, double *log_density, double *scratch);
+    ptrdiff_t (*bands_size)(ptrdiff_t d);
+    void (*pack_bands)(ptrdiff_t d, const double *upper, double scale, double *packed);
+    ptrdiff_t (*most_directions)(ptrdiff_t d);
+    ptrdiff_t (*directions_scratch)(ptrdiff_t K, ptrdiff_t d);
+    ptrdiff_t (*directions)(ptrdiff_t K, ptrdiff_t d, const double *means, const double *upper, double *center, double *V,
+                            double *scratch);
+    void (*marginals)(ptrdiff_t K, ptrdiff_t d, ptrdiff_t m, const double *V, const double *center, const double *means,
+                      const double *upper, double *mean, double *root, double *scratch);
+    void (*project)(ptrdiff_t d, ptrdiff_t m, const double *x, ptrdiff_t stride, ptrdiff_t rows, const double *center,
+                    const double *V, double *z);
+    void (*guess)(ptrdiff_t K, ptrdiff_t n, const double *bound, ptrdiff_t stride, double *label, int *order, int *start);
+    ptrdiff_t (*candidates)(ptrdiff_t n, const double *bound, const double *floor, int *index);
+    void (*quadratic_form_of)(ptrdiff_t d, ptrdiff_t count, const double *rows_x, ptrdiff_t row_stride, const int *index,
+                              const double *mean, const double *factor, double offset, double *log_density,
+                              double *scratch);
     void (*whiten)(ptrdiff_t d, const double *x, ptrdiff_t stride, ptrdiff_t rows, const double *mean,
                    const double *factor, double *z, double *scratch);
     ptrdiff_t (*scatter_size)(ptrdiff_t d);
@@ -19,6 +35,11 @@ struct emdash_gaussian_table {
     void (*scatter)(ptrdiff_t d, const double *x, ptrdiff_t stride, const double *rows_x, ptrdiff_t row_stride,
                     ptrdiff_t rows, const double *resp, const double *weights, const double *mean, double *sums,
                     double *scratch);
+    ptrdiff_t (*panels_size)(ptrdiff_t d);
+    ptrdiff_t (*panels_scratch)(ptrdiff_t d);
+    void (*scatter_panels)(ptrdiff_t d, const double *rows_x, ptrdiff_t row_stride, ptrdiff_t rows, const double *resp,
+                           const double *weights, const double *mean, double *sums, double *scratch);
+    void (*fold_panels)(ptrdiff_t d, const double *sums, double *N, double *F, double *S);
     void (*scatter_fold)(ptrdiff_t d, const double *sums, double *N, double *F, double *S);
     void (*pack_distance)(ptrdiff_t K, ptrdiff_t d, const double *means, const double *inverse, double *packed);
     void (*distance)(int scaled, ptrdiff_t K, ptrdiff_t d, const double *x, ptrdiff_t stride, ptrdiff_t rows,
@@ -39,14 +60,21 @@ static const struct emdash_gaussian_table *const emdash_gaussian_tables[EMDASH_I
 #else
 #include "vector.h"
 #include "whiten.h"
+#include "transpose.h"
+#include "directions.h"
+#include "screen.h"
 #include "distance.h"
 #include "scatter.h"
 #include "moments.h"
 
 static const struct emdash_gaussian_table EMDASH_NAME(gaussian_table) = {
-    EMDASH_NAME(factor_size),     EMDASH_NAME(pack_factor),   EMDASH_NAME(whiten_scratch), EMDASH_NAME(quadratic_form),
-    EMDASH_NAME(whiten),          EMDASH_NAME(scatter_size),  EMDASH_NAME(scatter_scratch), EMDASH_NAME(scatter),
-    EMDASH_NAME(scatter_fold),    EMDASH_NAME(pack_distance), EMDASH_NAME(distance),       EMDASH_NAME(moments_size),
-    EMDASH_NAME(moments),         EMDASH_NAME(moments_fold),  EMDASH_NAME(weighted_sum),   EMDASH_NAME(weighted_sum_fold),
+    EMDASH_NAME(factor_size), EMDASH_NAME(pack_factor), EMDASH_NAME(whiten_scratch), EMDASH_NAME(quadratic_form),
+    EMDASH_NAME(bands_size), EMDASH_NAME(pack_bands), EMDASH_NAME(most_directions), EMDASH_NAME(directions_scratch),
+    EMDASH_NAME(directions), EMDASH_NAME(marginals), EMDASH_NAME(project), EMDASH_NAME(guess),
+    EMDASH_NAME(candidates), EMDASH_NAME(quadratic_form_of), EMDASH_NAME(whiten), EMDASH_NAME(scatter_size),
+    EMDASH_NAME(scatter_scratch), EMDASH_NAME(scatter), EMDASH_NAME(panels_size), EMDASH_NAME(panels_scratch),
+    EMDASH_NAME(scatter_panels), EMDASH_NAME(fold_panels), EMDASH_NAME(scatter_fold), EMDASH_NAME(pack_distance),
+    EMDASH_NAME(distance), EMDASH_NAME(moments_size), EMDASH_NAME(moments), EMDASH_NAME(moments_fold),
+    EMDASH_NAME(weighted_sum), EMDASH_NAME(weighted_sum_fold),
 };
 #endif

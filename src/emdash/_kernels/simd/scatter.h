@@ -4,8 +4,9 @@
  * d <= 16, "lanes": rows along the vectors, every entry of S keeps VL partial sums which are added once per block of rows.
  *   The triangle is cut into blocks of at most 5 x 5 pairs (3 x 3 with 16 registers) held in registers over the whole tile;
  *   x - mu and r (x - mu) are recomputed in each block: cheaper than storing them.
- * d > 16, "panels": rows with r > 2^-54 w are gathered as sqrt(r) (x - mu) into panels that fit L1, and an outer-product
- *   register kernel (BAND x 3 VL) adds their products: no lanes, and components that share no rows cost nothing.
+ * d > 16, and smaller d on tiles where most components are ruled out (screen.h), "panels": rows with r > 2^-54 w are
+ *   gathered as sqrt(r) (x - mu) into panels that fit L1, and an outer-product register kernel (BAND x 3 VL) adds their
+ *   products: no lanes, and components that share no rows cost nothing.
  *   With overlapping components gathering costs nothing measurable; on separated data it halves the pass.
  * Lost: dsyrk on tiles (32-84 % of its peak), monomials and one GEMM (never faster; loses 6 digits far from the origin).
  */
@@ -27,17 +28,22 @@ static ptrdiff_t EMDASH_NAME(pair_start)(ptrdiff_t d, ptrdiff_t block) {
 }
 
 /* number of doubles the sums of one component take: a multiple of 8 */
-static ptrdiff_t EMDASH_NAME(scatter_size)(ptrdiff_t d) {
-    if (d <= 16) return ((1 + d + d * (d + 1) / 2) * EMDASH_VL + 7) / 8 * 8;
+static ptrdiff_t EMDASH_NAME(panels_size)(ptrdiff_t d) {
     const ptrdiff_t bands = EMDASH_NAME(panel_bands)(d);
     ptrdiff_t size = 8 + EMDASH_NAME(padded)(d);
     for (ptrdiff_t b = 0; b < bands; b++) size += ((b + 1) * EMDASH_BAND + EMDASH_VL - 1) / EMDASH_VL * EMDASH_VL * EMDASH_BAND;
     return (size + 7) / 8 * 8;
 }
 
-static ptrdiff_t EMDASH_NAME(scatter_scratch)(ptrdiff_t d) {
-    return d <= 16 ? 0 : EMDASH_NAME(padded)(d) * EMDASH_NAME(panel_rows)(d) + 2 * EMDASH_LONGEST_TILE;
+static ptrdiff_t EMDASH_NAME(scatter_size)(ptrdiff_t d) {
+    return d <= 16 ? ((1 + d + d * (d + 1) / 2) * EMDASH_VL + 7) / 8 * 8 : EMDASH_NAME(panels_size)(d);
 }
+
+static ptrdiff_t EMDASH_NAME(panels_scratch)(ptrdiff_t d) {
+    return EMDASH_NAME(padded)(d) * EMDASH_NAME(panel_rows)(d) + 2 * EMDASH_LONGEST_TILE;
+}
+
+static ptrdiff_t EMDASH_NAME(scatter_scratch)(ptrdiff_t d) { return d <= 16 ? 0 : EMDASH_NAME(panels_scratch)(d); }
 
 EMDASH_INLINE void EMDASH_NAME(add_to)(double *sum, vec x) { v_store(sum, v_load(sum) + x); }
 
@@ -239,8 +245,9 @@ static void EMDASH_NAME(fill_panel)(ptrdiff_t full, ptrdiff_t slab, ptrdiff_t m,
     }
 }
 
-/* IN rows_x (rows, row_stride) features along the vectors, padded features 0; resp, weights (rows); mean (padded(d)). */
-static void EMDASH_NAME(scatter_panels)(ptrdiff_t d, const double *rows_x, ptrdiff_t row_stride, ptrdiff_t rows,
+/* For few rows of any d.  IN rows_x (rows, row_stride) features along the vectors, padded features 0; resp, weights (rows);
+ * mean (padded(d)).  OUT sums (panels_size(d)) +=.  SCRATCH (panels_scratch(d)). */
+EMDASH_FUNCTION void EMDASH_NAME(scatter_panels)(ptrdiff_t d, const double *rows_x, ptrdiff_t row_stride, ptrdiff_t rows,
                                         const double *resp, const double *weights, const double *mean, double *sums,
                                         double *scratch) {
     const ptrdiff_t capacity = EMDASH_NAME(panel_rows)(d), full = EMDASH_NAME(padded)(d);
@@ -255,7 +262,8 @@ static void EMDASH_NAME(scatter_panels)(ptrdiff_t d, const double *rows_x, ptrdi
     }
 }
 
-static void EMDASH_NAME(fold_panels)(ptrdiff_t d, const double *sums, double *N, double *F, double *S) {
+/* OUT += N (1), F (d), S (packed d(d+1)/2) from sums (panels_size(d)). */
+EMDASH_FUNCTION void EMDASH_NAME(fold_panels)(ptrdiff_t d, const double *sums, double *N, double *F, double *S) {
     const ptrdiff_t bands = EMDASH_NAME(panel_bands)(d);
     const double *block = sums + 8 + EMDASH_NAME(padded)(d);
     if (N) *N += sums[0];

@@ -16,19 +16,18 @@
 #endif
 
 /* number of doubles the packed factor takes: a multiple of 8 */
-static ptrdiff_t EMDASH_NAME(factor_size)(ptrdiff_t d) {
-    const ptrdiff_t full = d <= 16 ? d : (d + EMDASH_BAND - 1) / EMDASH_BAND * EMDASH_BAND;
+static ptrdiff_t EMDASH_NAME(bands_size)(ptrdiff_t d) {
+    const ptrdiff_t full = (d + EMDASH_BAND - 1) / EMDASH_BAND * EMDASH_BAND;
     return (full * (full + 1) / 2 + 7) / 8 * 8;
 }
 
-/* IN upper (d, d): U with W = U' scale.  OUT packed (factor_size(d)): d <= 16 the lower triangle by rows; else band after
- * band, each first the rectangle left of its diagonal block by columns, then that block's triangle by columns. */
-static void EMDASH_NAME(pack_factor)(ptrdiff_t d, const double *upper, double scale, double *packed) {
-    if (d <= 16) {
-        for (ptrdiff_t i = 0; i < d; i++)
-            for (ptrdiff_t j = 0; j <= i; j++) *packed++ = upper[j * d + i] * scale;
-        return;
-    }
+static ptrdiff_t EMDASH_NAME(factor_size)(ptrdiff_t d) {
+    return d <= 16 ? (d * (d + 1) / 2 + 7) / 8 * 8 : EMDASH_NAME(bands_size)(d);
+}
+
+/* IN upper (d, d): U with W = U' scale.  OUT packed (bands_size(d)): band after band, each first the rectangle left of its
+ * diagonal block by columns, then that block's triangle by columns. */
+static void EMDASH_NAME(pack_bands)(ptrdiff_t d, const double *upper, double scale, double *packed) {
     const ptrdiff_t bands = (d + EMDASH_BAND - 1) / EMDASH_BAND, pad = bands * EMDASH_BAND - d;
     for (ptrdiff_t band = 0; band < bands; band++) {
         const ptrdiff_t first = band * EMDASH_BAND;
@@ -38,6 +37,16 @@ static void EMDASH_NAME(pack_factor)(ptrdiff_t d, const double *upper, double sc
             for (ptrdiff_t i = j; i < first + EMDASH_BAND; i++)
                 *packed++ = j < pad ? 0.0 : upper[(j - pad) * d + i - pad] * scale;
     }
+}
+
+/* The same, as `whiten` wants it.  OUT packed (factor_size(d)): d <= 16 the lower triangle by rows, else bands. */
+static void EMDASH_NAME(pack_factor)(ptrdiff_t d, const double *upper, double scale, double *packed) {
+    if (d > 16) {
+        EMDASH_NAME(pack_bands)(d, upper, scale, packed);
+        return;
+    }
+    for (ptrdiff_t i = 0; i < d; i++)
+        for (ptrdiff_t j = 0; j <= i; j++) *packed++ = upper[j * d + i] * scale;
 }
 
 /* d <= 16.  See `whiten` for the arguments. */
@@ -62,43 +71,39 @@ EMDASH_INLINE void EMDASH_NAME(whiten_constant)(const int d, const double *x, pt
     }
 }
 
-/* d > 16: one group of 3 vectors of rows.  IN dx (pad + d, GROUP): x - mu, zeros in the first pad rows. */
-EMDASH_INLINE void EMDASH_NAME(whiten_group)(ptrdiff_t d, ptrdiff_t stride, const double *dx, const double *w, vec *q,
-                                             double *EMDASH_RESTRICT z) {
+/* d > 16: one group of nv vectors of rows.  IN dx (pad + d, nv VL): x - mu, zeros in the first pad rows. */
+EMDASH_INLINE void EMDASH_NAME(whiten_group)(const int nv, ptrdiff_t d, ptrdiff_t stride, const double *dx, const double *w,
+                                             vec *q, double *EMDASH_RESTRICT z) {
     const ptrdiff_t bands = (d + EMDASH_BAND - 1) / EMDASH_BAND, pad = bands * EMDASH_BAND - d;
     for (ptrdiff_t band = 0; band < bands; band++) {
         const ptrdiff_t first = band * EMDASH_BAND;
-        vec y[8][3];
+        vec y[8][3], p[3];
         EMDASH_UNROLL
         for (int i = 0; i < EMDASH_BAND; i++)
             EMDASH_UNROLL
-            for (int v = 0; v < 3; v++) y[i][v] = v_splat(0.0);
+            for (int v = 0; v < nv; v++) y[i][v] = v_splat(0.0);
         for (ptrdiff_t j = pad; j < first; j++, w += EMDASH_BAND) {
-            const double *p = dx + j * EMDASH_GROUP;
-            const vec p0 = v_load(p), p1 = v_load(p + EMDASH_VL), p2 = v_load(p + 2 * EMDASH_VL);
             EMDASH_UNROLL
-            for (int i = 0; i < EMDASH_BAND; i++) {
-                y[i][0] += p0 * w[i];
-                y[i][1] += p1 * w[i];
-                y[i][2] += p2 * w[i];
-            }
+            for (int v = 0; v < nv; v++) p[v] = v_load(dx + (j * nv + v) * EMDASH_VL);
+            EMDASH_UNROLL
+            for (int i = 0; i < EMDASH_BAND; i++)
+                EMDASH_UNROLL
+                for (int v = 0; v < nv; v++) y[i][v] += p[v] * w[i];
         }
         EMDASH_UNROLL
         for (int j = 0; j < EMDASH_BAND; j++) {
-            const double *p = dx + (first + j) * EMDASH_GROUP;
-            const vec p0 = v_load(p), p1 = v_load(p + EMDASH_VL), p2 = v_load(p + 2 * EMDASH_VL);
             EMDASH_UNROLL
-            for (int i = j; i < EMDASH_BAND; i++) {
-                y[i][0] += p0 * w[i - j];
-                y[i][1] += p1 * w[i - j];
-                y[i][2] += p2 * w[i - j];
-            }
+            for (int v = 0; v < nv; v++) p[v] = v_load(dx + ((first + j) * nv + v) * EMDASH_VL);
+            EMDASH_UNROLL
+            for (int i = j; i < EMDASH_BAND; i++)
+                EMDASH_UNROLL
+                for (int v = 0; v < nv; v++) y[i][v] += p[v] * w[i - j];
             w += EMDASH_BAND - j;
         }
         EMDASH_UNROLL
         for (int i = 0; i < EMDASH_BAND; i++)
             EMDASH_UNROLL
-            for (int v = 0; v < 3; v++) {
+            for (int v = 0; v < nv; v++) {
                 if (z && first + i >= pad) v_store(z + (first + i - pad) * stride + v * EMDASH_VL, y[i][v]);
                 q[v] += y[i][v] * y[i][v];
             }
@@ -117,7 +122,7 @@ EMDASH_INLINE void EMDASH_NAME(whiten_blocked)(ptrdiff_t d, const double *x, ptr
             EMDASH_UNROLL
             for (int v = 0; v < 3; v++)
                 v_store(p + v * EMDASH_VL, v_load(x + j * stride + r + v * EMDASH_VL) - mean[j]);
-        EMDASH_NAME(whiten_group)(d, stride, dx, factor, q, z ? z + r : NULL);
+        EMDASH_NAME(whiten_group)(3, d, stride, dx, factor, q, z ? z + r : NULL);
         EMDASH_UNROLL
         for (int v = 0; v < 3; v++)
             if (log_density)
@@ -125,8 +130,8 @@ EMDASH_INLINE void EMDASH_NAME(whiten_blocked)(ptrdiff_t d, const double *x, ptr
     }
 }
 
-/* doubles of scratch `whiten` needs */
-static ptrdiff_t EMDASH_NAME(whiten_scratch)(ptrdiff_t d) { return (d + 8) * EMDASH_GROUP; }
+/* doubles of scratch `whiten` and `quadratic_form_of` (screen.h) need */
+static ptrdiff_t EMDASH_NAME(whiten_scratch)(ptrdiff_t d) { return (d + 16) * EMDASH_GROUP + 24; }
 
 EMDASH_INLINE void EMDASH_NAME(whiten_any)(ptrdiff_t d, const double *x, ptrdiff_t stride, ptrdiff_t rows,
                                            const double *mean, const double *factor, double offset, double *log_density,
