@@ -89,7 +89,7 @@ EMDASH_INLINE void EMDASH_NAME(whiten_chosen)(const int nv, ptrdiff_t d, ptrdiff
             vec square[EMDASH_VL];
             EMDASH_UNROLL
             for (int i = 0; i < EMDASH_VL; i++) square[i] = v_load(row[i] + j) - v_load(mean + j);
-            v_transpose(square);
+            v_transpose(EMDASH_VL, square);
             EMDASH_UNROLL
             for (int i = 0; i < EMDASH_VL; i++) v_store(dx + ((pad + j + i) * nv + v) * EMDASH_VL, square[i]);
         }
