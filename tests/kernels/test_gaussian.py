@@ -183,3 +183,25 @@ def test_weights(shape, d, isa):
     limit = 60 * EPS * twins.accumulate(shape, X, parameters)[1]
     assert (abs(statistics(kernel, X, np.ones(500)) - statistics(kernel, X)) < limit).all()
     assert (statistics(kernel, X, np.zeros(500)) == 0).all()
+
+
+def test_exponentials_to_the_last_bits(isa):
+    """Components that differ by their offsets only: r is known; every entry of a table is met."""
+    offsets = -np.linspace(0, 3, 400)
+    kernel = KERNELS["diag"](offsets, np.zeros((400, 1)), np.ones((400, 1)))
+    X = np.zeros((24, 1))
+    wanted = np.exp(offsets) / np.exp(offsets).sum()
+    np.testing.assert_allclose(posterior(kernel, X)[2][5], wanted, rtol=3e-15)
+    np.testing.assert_allclose(statistics(kernel, X)[2:402] / 24, wanted, rtol=3e-15)
+
+
+@pytest.mark.parametrize("d", [5, 20, 70])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_small_responsibilities_count(shape, d, isa):
+    """A component with r = 2^-43 in every row has sums like any other."""
+    K = 3
+    factors = {"full": np.stack([np.eye(d)] * K), "tied": np.eye(d), "diag": np.ones((K, d))}
+    parameters = [np.array([0.0, -30, -1]), np.zeros((K, d)), factors.get(shape, np.ones(K))]
+    if shape == "tied":
+        parameters.append(np.zeros(d))
+    check_statistics(shape, parameters, np.random.default_rng(8).normal(size=(300, d)))

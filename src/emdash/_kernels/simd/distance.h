@@ -1,8 +1,8 @@
 /* Squared distances of every row to every component (the E-step of diagonal, spherical and tied covariance).
  *
- * diagonal: sum_j s_kj (x_j - m_kj)^2, two multiply-adds per (row, component, feature); spherical, (whitened) tied:
- * sum_j (x_j - m_kj)^2, one.  The subtraction comes first: x s - m s would lose the digits that data far from the origin have
- * in common (the subtraction runs on other ports than the multiply-adds, it costs nothing here).
+ * diagonal: sum_j s_kj (x_j - m_kj)^2, two multiply-adds per (row, component, feature); spherical, whitened
+ * tied: sum_j (x_j - m_kj)^2, one.  The subtraction comes first: x s - m s would lose the digits that data far from the
+ * origin have in common (the subtraction runs on other ports than the multiply-adds, it costs nothing here).
  * Register block: 6 components (3 with 16 registers) x 3 vectors of rows; x is read once per 6 components, the parameters,
  * packed in the order of use, once per 24 rows.  Lost: the expanded square and a GEMM (cancels far from the origin).
  */

@@ -6,7 +6,7 @@
  * stride is an odd number of cache lines: a power of two would map all features to one set of the L1 cache (2-4x slower).
  * Memory: the softmax of a tile asks for the next one (softmax.h), so that it comes from the L2 cache; asking for all of it
  * here, at once, left the pass waiting (16 % of spherical d = K = 10 from memory).  From L2 to L1: 16 rows ahead.
- * The last d % 8 features in squares of 2 or 4: d = 10 loads in 53 cycles per 8 rows instead of 120.
+ * The last d % 8 features in squares of 2 or 4; with both, d = 10 loads in 53 cycles per 8 rows instead of 120 (profile).
  * Padded rows repeat the last real row, so no kernel has a tail; their weight is 0.
  */
 #ifndef EMDASH_VL

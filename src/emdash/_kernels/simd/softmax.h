@@ -2,8 +2,8 @@
  *
  * Everything is in base 2 (bits): the families scale their quadratic forms by log2(e), so no multiplication is left here.
  * Layout: (K, stride) with rows along the vectors, so that all K numbers of eight rows are handled without shuffles.
- * Per row and component: 1 maximum, 1 exp2 (8 to 12 multiply-adds), 1 product: 12-13 cycles per 8 rows with AVX-512.  Up to
- * 8 components in registers, else 3 passes over the tile in the L1/L2 cache (lost: registers up to 16 components, 8 % slower).
+ * Per row and component: 1 maximum, 1 exp2 (8 to 12 multiply-adds), 1 product: about 14 cycles per 8 rows (AVX-512).
+ * Up to 8 components in registers, else 3 passes over the tile in the L1/L2 cache (lost: registers up to 16, 8 % slower).
  * Meanwhile the next tile of rows is fetched: 1 line per 64 bytes, into the L2 cache.
  * Without weights the logarithm is taken of the product of up to 64 rows' sums (each between 1 and K): log costs nothing.
  * Chosen for the EM pass: responsibilities below 2^-200 become 0, so that r * x * x makes no denormals (slow, and useless).

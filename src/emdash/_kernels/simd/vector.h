@@ -4,7 +4,7 @@
  * EMDASH_VL = 1 `vec` is a plain double (MSVC).  Lost: plain loops with `omp simd` (1.8-2x slower at compile-time d, up to
  * 8x at run-time d) and libmvec (glibc only).
  * exp2: 11 multiply-adds for 1.8e-17 before rounding, or 7 and a table of 16 in two registers (AVX-512) for 7.6e-18: a
- * quarter of the softmax.  log2: a division and 8 multiply-adds, 1.2e-18.  Coefficients: Remez.
+ * fifth of the softmax at K = 10.  log2: a division and 8 multiply-adds, 1.2e-18.  Coefficients: Remez.
  * All arrays are aligned to 64 bytes (the buffers of tile.pyx); VL divides every row count.  Included once per ISA.
  */
 #ifndef EMDASH_VECTOR_NAMES /* lazy: each expands with the ISA being compiled */
