@@ -59,6 +59,7 @@ def test_an_unknown_or_unsupported_instruction_set_is_an_import_error(name):
 )
 def test_the_best_instruction_set_of_the_processor_is_chosen(processor, wanted):
     program = "from emdash._kernels import threads as t; print((*t.available_isas(), t.isa()))"
+    wanted = [isa for isa in wanted if isa in threads.available_isas()]  # a scalar build has one
     done = run(program, prefix=["qemu-x86_64", "-cpu", processor])
     assert done.stdout.strip() == str((*wanted, wanted[0])), done.stderr
 
