@@ -32,7 +32,7 @@ cdef class GaussianKernel(FamilyKernel):
     cdef const emdash_gaussian_table *table
     cdef tuple arrays           # the constructor's arguments, float64, C-ordered, own copies
     cdef Aligned means          # (K, rounded(d)), zeros behind d
-    cdef Aligned offsets        # (K,) bits
+    cdef Aligned offsets, ones  # (K,) bits; scale of the distances in them
     cdef Py_ssize_t full        # rounded(d)
 
     cdef _bind(self, arrays, str shapes):
@@ -54,9 +54,10 @@ cdef class GaussianKernel(FamilyKernel):
         cdef const double *offsets = _data(copies[0])
         self.full = rounded(d)
         self.means = Aligned(K * self.full)
-        self.offsets = Aligned(K)
+        self.offsets, self.ones = Aligned(K), Aligned(K)
         for k in range(K):
             self.offsets.data[k] = offsets[k] * LOG2_E
+            self.ones.data[k] = 1.0
             for j in range(self.full):
                 self.means.data[k * self.full + j] = means[k * d + j] if j < d else 0.0
         # Long tiles: register blocks are loaded and stored once per tile.  But the tile and its responsibilities should
@@ -284,7 +285,6 @@ cdef class TiedKernel(GaussianKernel):
     cdef Aligned factor         # (factor_size,)
     cdef Aligned center         # (rounded(d),)
     cdef Aligned packed         # whitened means, as distance.h wants them
-    cdef Aligned ones           # (K,)
     cdef Py_ssize_t moments_size
 
     def __init__(self, log_offsets, means, precisions_cholesky, center):
@@ -299,9 +299,6 @@ cdef class TiedKernel(GaussianKernel):
         self.center = Aligned(self.full)
         for i in range(self.full):
             self.center.data[i] = _data(center)[i] if i < d else 0.0
-        self.ones = Aligned(K)
-        for i in range(K):
-            self.ones.data[i] = 1.0
         self.moments_size = self.table.moments_size(False, K, d)
         self.sums_size = self.moments_size + self.table.scatter_size(d)
         self.scratch_size = d * tile_stride(self) + max(self.table.whiten_scratch(d), self.table.scatter_scratch(d))
@@ -332,17 +329,13 @@ cdef class TiedKernel(GaussianKernel):
 cdef class DiagonalKernel(GaussianKernel):
     """(log_offsets (K,), means (K, d), precisions_cholesky (K, d): 1 / standard deviation)"""
     cdef Aligned packed         # means and inverse variances, as distance.h wants them
-    cdef Aligned ones           # (K,)
 
     def __init__(self, log_offsets, means, precisions_cholesky):
         self._bind((log_offsets, means, precisions_cholesky), "K Kd Kd")
-        cdef Py_ssize_t K = self.n_components, d = self.n_features, k
+        cdef Py_ssize_t K = self.n_components, d = self.n_features
         inverse = (self.arrays[2] * BITS_ROOT) ** 2
         self.packed = Aligned(2 * K * d)
         self.table.pack_distance(K, d, _data(self.arrays[1]), _data(inverse), self.packed.data)
-        self.ones = Aligned(K)
-        for k in range(K):
-            self.ones.data[k] = 1.0
         self.sums_size = self.table.moments_size(True, K, d)
         self.statistics_size = 2 + K * (1 + 2 * d)
         self.row_cost = K * (20.0 + 4 * d)

@@ -10,7 +10,7 @@
  * Gained, us per row of a pass before -> after, "well" data: (d, K) = (12,16) .131 -> .076, (16,32) .42 -> .13, (32,32) .81
  * -> .20, (64,64) 5.5 -> .60, (128,64) 21.8 -> 2.0, (256,16) 22 -> 4.7; "mod": (64,64) 7.0 -> 5.2, (128,64) 27 -> 23, the
  * others and overlapping data unchanged within 1 %.
- * Lost: sorting the rows by the guess (24 neighbouring rows need the union of their components; in a tile of 480 rows and
+ * Lost: by estimate, sorting the rows by the guess (24 neighbouring rows need the union of their components; in a tile of 480 rows and
  * 64 clusters a register block still spans four of them, the outputs have to be put back into order); stopping within the
  * factor (on separated data nothing is left to stop; on "mod" data half of the bands rule out nothing more); deciding
  * from a whole first tile (5-20 % slower where it does not pay and blocks are short).
