@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "start": {"models", "engines", "sources", "statistics", "chunk"},
     "progress": {"em"},
     "estimators": {"estimators", "start", "progress", *BELOW_ESTIMATORS},
-    "persistence": {"estimators"},
+    "persistence": {"estimators", "progress"},
     "versions": {"_kernels", "engines"},
     "cli": {"demo", "estimators", "persistence", "versions", "sources", "progress", "start"},
     "demo": {"demo", "estimators", "progress", "persistence", "engines", "_kernels"},

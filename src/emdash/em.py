@@ -46,16 +46,25 @@ class Fit(Generic[Parameters]):
         ``i`` evaluates the parameters that step ``i - 1`` made.
     converged : bool
         Whether the tolerance was met.
+    previous : float
+        What the first step was compared with.
     """
 
     parameters: Parameters
     trace: list[float] = field(default_factory=list)
     converged: bool = False
+    previous: float = -math.inf
 
     @property
     def n_iter(self) -> int:
         """Number of steps taken."""
         return len(self.trace)
+
+    @property
+    def change(self) -> float:
+        """Change of the objective in the last step; infinite if nothing was before it."""
+        before = self.trace[-2] if self.n_iter > 1 else self.previous
+        return self.trace[-1] - before
 
 
 def em(
@@ -94,12 +103,11 @@ def em(
     >>> fit.converged, fit.n_iter
     (True, 11)
     """
-    fit = Fit(start)
+    fit = Fit(start, previous=previous)
     for _ in range(stop.max_iter):
         fit.parameters, objective = step(fit.parameters)
         fit.trace.append(objective)
-        fit.converged = abs(objective - previous) < stop.tolerance
-        previous = objective
+        fit.converged = abs(fit.change) < stop.tolerance
         if on_step is not None:
             on_step(fit)
         if fit.converged:

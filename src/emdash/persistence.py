@@ -26,6 +26,7 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from emdash import __version__
+from emdash.progress import from_table, to_table
 
 __all__ = ["check_target", "load", "save", "write_atomically"]
 
@@ -51,6 +52,7 @@ def _mixture_layout(model: Any, arrays: Arrays) -> Layout:
     """
     K, d = arrays["means_"].shape
     covariances = ("f", model._shape.array_shape(K, d))
+    from_table(arrays["history_"])  # raises, if it is no table of passes
     return {
         "weights_": ("f", (K,)),
         "means_": ("f", (K, d)),
@@ -61,6 +63,7 @@ def _mixture_layout(model: Any, arrays: Arrays) -> Layout:
         "n_iter_": ("i", ()),
         "lower_bound_": ("f", ()),
         "lower_bounds_": ("f", (int(arrays["n_iter_"]),)),
+        "history_": ("V", (int(arrays["n_iter_"]),)),
         "n_features_in_": ("i", ()),
         "feature_names_in_": ("U", (d,)),
     }
@@ -73,6 +76,7 @@ CLASSES: dict[str, tuple[str, Callable[[Any, Arrays], Layout]]] = {
 
 OPTIONAL = ("feature_names_in_",)
 LISTS = ("lower_bounds_",)
+HISTORY = "history_"
 
 
 def save(model: Any, path: str | os.PathLike[str]) -> None:
@@ -248,7 +252,7 @@ def _parameters(model: Any) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
 def _attributes(model: Any) -> dict[str, NDArray[Any]]:
     """Return the fitted attributes as arrays without Python objects."""
     arrays = {
-        name: np.asarray(value)
+        name: to_table(value) if name == HISTORY else np.asarray(value)
         for name, value in vars(model).items()
         if name.endswith("_") and not name.startswith("_")
     }
@@ -257,6 +261,8 @@ def _attributes(model: Any) -> dict[str, NDArray[Any]]:
 
 def _value(name: str, array: NDArray[Any]) -> Any:
     """Return a fitted attribute as the type it had before it became an array."""
+    if name == HISTORY:
+        return from_table(array)
     if array.ndim == 0 or name in LISTS:
         return array.tolist()
     return array.astype(object) if array.dtype.kind == "U" else array

@@ -13,10 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HEADER", "Layout", "Statistics"]
+__all__ = ["COUNTS", "HEADER", "Layout", "Statistics"]
 
-HEADER = ("log_likelihood", "weight")
-"""Fields that every model sums: the log-likelihood of the rows and their total weight."""
+COUNTS = ("n_rows", "n_bytes", "left_out")
+"""What was done: rows and bytes read, and how many log-densities of a row and a component were
+ruled out by a bound instead of computed. Whole numbers, exact up to 2**53."""
+
+HEADER = (*COUNTS, "log_likelihood", "weight")
+"""Fields of every buffer: the counts, the log-likelihood of the rows and their total weight."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Layout:
     Parameters
     ----------
     fields : tuple of (str, tuple of int)
-        Name and shape of each field that follows the two scalars of
+        Name and shape of each field that follows the scalars of
         :data:`HEADER`.
     """
 
@@ -70,7 +74,8 @@ class Statistics:
     >>> import numpy as np
     >>> from emdash.statistics import Layout, Statistics
     >>> layout = Layout((("N", (2,)),))
-    >>> one = Statistics(layout, np.array([-3.0, 2.0, 1.5, 0.5]))
+    >>> one = Statistics.zeros(layout)
+    >>> one.N[:] = [1.5, 0.5]
     >>> (one + one).N
     array([3., 1.])
     """
@@ -90,6 +95,15 @@ class Statistics:
     def zeros(cls, layout: Layout, pass_id: str = "") -> Statistics:
         """Return the statistics of no rows at all."""
         return cls(layout, np.zeros(layout.size), pass_id)
+
+    @property
+    def sums(self) -> NDArray[np.float64]:
+        """What kernels write: the buffer from the log-likelihood on."""
+        return self.buffer[len(COUNTS) :]
+
+    def count(self, rows: NDArray[Any], left_out: float = 0.0) -> None:
+        """Add to the counts that `rows` were read, and so many log-densities left out."""
+        self.buffer[: len(COUNTS)] += len(rows), rows.nbytes, left_out
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name in Statistics.__slots__:

@@ -101,3 +101,54 @@ def test_log_likelihood_printed_is_that_of_the_data(iris):
     with pytest.warns(ConvergenceWarning):
         shorter.fit(iris)
     assert records[3].log_likelihood == pytest.approx(shorter.score(iris), rel=1e-13)
+
+
+def clusters(separation, K=8, d=16, n=2000):
+    rng = np.random.default_rng(0)
+    means = separation * rng.normal(size=(K, d))
+    return rng.normal(size=(n, d)) + means[rng.integers(K, size=n)]
+
+
+def test_history_has_every_pass_of_the_best_start(iris):
+    records = []
+    fit = GaussianMixture(3, n_init=3, random_state=4, callback=records.append).fit(iris)
+    assert fit.history_
+    best = {record.start for record in fit.history_}
+    assert len(best) == 1
+    assert fit.history_ == [record for record in records if record.start in best]
+    assert [record.log_likelihood for record in fit.history_] == fit.lower_bounds_
+    assert [record.number for record in fit.history_] == list(range(1, fit.n_iter_ + 1))
+    assert {record.n_bytes for record in fit.history_} == {150 * 4 * 8}
+    with pytest.warns(ConvergenceWarning):
+        again = GaussianMixture(3, random_state=4, max_iter=1).fit(iris)
+    assert len(again.history_) == 1
+    assert GaussianMixture(3, random_state=4, max_iter=0).fit(iris).history_ == []
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_history_says_which_fraction_was_left_out(n_threads, capsys):
+    """Of 8 components far apart 7 need not be computed for a row; near ones are not ruled out."""
+    settings = {"n_components": 8, "random_state": 0, "n_threads": n_threads, "verbose": 2}
+    X = clusters(60.0)
+    fit = GaussianMixture(**settings).fit(list(np.array_split(X, 5)))
+    assert [record.left_out for record in fit.history_] == [7 / 8] * fit.n_iter_
+    assert capsys.readouterr().out.count("   88% left out   ") == fit.n_iter_
+    with pytest.warns(ConvergenceWarning):
+        fit = GaussianMixture(max_iter=3, **settings).fit(clusters(0.1))
+    assert [record.left_out for record in fit.history_] == [0] * 3
+    assert "left out" not in capsys.readouterr().out
+    assert {record.arithmetic for record in fit.history_} == {"float64"}
+
+
+def test_history_counts_what_is_read(iris, tmp_path):
+    np.save(tmp_path / "rows.npy", iris.astype(np.float32))
+    fit = GaussianMixture(3, random_state=0).fit(tmp_path / "rows.npy")
+    assert {(record.n_rows, record.n_bytes) for record in fit.history_} == {(150, 150 * 4 * 4)}
+
+
+def test_history_survives_a_file(iris, tmp_path):
+    fit = GaussianMixture(3, random_state=0).fit(iris)
+    emdash.save(fit, tmp_path / "model.npz")
+    assert emdash.load(tmp_path / "model.npz").history_ == fit.history_
+    with np.load(tmp_path / "model.npz") as archive:  # readable without emdash
+        assert archive["history_"]["log_likelihood"].tolist() == fit.lower_bounds_

@@ -15,6 +15,7 @@ from sklearn.mixture import GaussianMixture as ReferenceMixture
 
 import emdash
 from emdash.persistence import FORMAT, check_target, write_atomically
+from emdash.progress import to_table
 
 COVARIANCE_TYPES = ["full", "tied", "diag", "spherical"]
 
@@ -127,7 +128,8 @@ def test_file_needs_no_pickle_and_no_emdash(path):
     emdash.save(model, path)
     with np.load(path, allow_pickle=False) as archive:
         np.testing.assert_array_equal(archive["means_"], model.means_)
-        assert all(archive[name].dtype.kind in "fibU" for name in archive.files)
+        assert all(archive[name].dtype.kind in "fibUV" for name in archive.files)
+        assert archive["history_"].dtype.names[:3] == ("start", "number", "log_likelihood")
 
 
 def test_same_model_gives_the_same_bytes(tmp_path, monkeypatch):
@@ -300,6 +302,8 @@ def test_unknown_and_invalid_parameters_are_refused(path):
         ({"weights_": np.array(["a", "b"])}, "weights_ has dtype <U1"),
         ({"n_features_in_": np.array(4)}, "n_features_in_ and means_ differ"),
         ({"lower_bounds_": np.ones(0)}, r"lower_bounds_ has"),
+        ({"history_": np.ones(3)}, "expected a table with the fields"),
+        ({"history_": to_table([])}, "history_ has"),
     ],
 )
 def test_attributes_that_do_not_agree_are_refused(changes, message, path):

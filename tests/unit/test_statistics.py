@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from emdash.statistics import HEADER, Layout, Statistics
+from emdash.statistics import COUNTS, HEADER, Layout, Statistics
 
 LAYOUT = Layout((("N", (2,)), ("F", (2, 3)), ("extra", ())))
-SIZE = 2 + 2 + 6 + 1
+SIZE = 5 + 2 + 6 + 1
 
 
 def counting(pass_id="1"):
@@ -27,23 +27,40 @@ def test_layout_lays_fields_out_in_order():
     starts = [where.start for where, _ in LAYOUT.slices.values()]
     assert starts == [0, *ends[:-1]]
     assert ends[-1] == LAYOUT.size
-    assert Layout().size == 2
+    assert Layout().size == 5
 
 
 def test_fields_have_names_and_shapes():
     statistics = counting()
-    assert statistics.log_likelihood == 0.0
-    assert statistics.weight == 1.0
+    assert (statistics.n_rows, statistics.n_bytes, statistics.left_out) == (0.0, 1.0, 2.0)
+    assert statistics.log_likelihood == 3.0
+    assert statistics.weight == 4.0
     assert isinstance(statistics.weight, float)
+    np.testing.assert_array_equal(statistics.N, [5, 6])
+    np.testing.assert_array_equal(statistics.F, [[7, 8, 9], [10, 11, 12]])
+    assert statistics.extra == 13.0
+
+
+def test_kernels_write_behind_the_counts():
+    statistics = Statistics.zeros(LAYOUT)
+    statistics.sums[:] = np.arange(SIZE - len(COUNTS))
+    assert (statistics.log_likelihood, statistics.weight) == (0.0, 1.0)
     np.testing.assert_array_equal(statistics.N, [2, 3])
-    np.testing.assert_array_equal(statistics.F, [[4, 5, 6], [7, 8, 9]])
-    assert statistics.extra == 10.0
+    assert [getattr(statistics, name) for name in COUNTS] == [0, 0, 0]
+
+
+def test_counts_add_up():
+    statistics = Statistics.zeros(LAYOUT)
+    statistics.count(np.zeros((3, 2)), left_out=4)
+    statistics.count(np.zeros((5, 2), np.float32))
+    assert [getattr(statistics, name) for name in COUNTS] == [8, 3 * 16 + 5 * 8, 4]
+    assert (statistics.sums == 0).all()
 
 
 def test_fields_are_views():
     statistics = counting()
     statistics.F[1, 2] = -1
-    assert statistics.buffer[9] == -1
+    assert statistics.buffer[12] == -1
     assert np.shares_memory(statistics.N, statistics.buffer)
 
 
@@ -88,7 +105,7 @@ def test_passes_are_never_mixed():
 
 
 def test_layouts_are_never_mixed():
-    other = Statistics.zeros(Layout((("N", (SIZE - 2,)),)), "1")
+    other = Statistics.zeros(Layout((("N", (SIZE - len(HEADER),)),)), "1")
     assert other.buffer.shape == counting().buffer.shape
     with pytest.raises(ValueError, match="different layouts"):
         counting() + other
@@ -106,7 +123,7 @@ def test_pickling(protocol):
     twin = pickle.loads(pickle.dumps(counting("7"), protocol))
     np.testing.assert_array_equal(twin.buffer, counting().buffer)
     assert (twin.layout, twin.pass_id) == (LAYOUT, "7")
-    np.testing.assert_array_equal((twin + counting("7")).N, [4, 6])
+    np.testing.assert_array_equal((twin + counting("7")).N, [10, 12])
 
 
 def test_a_pickle_is_little_more_than_the_buffer():
@@ -116,4 +133,4 @@ def test_a_pickle_is_little_more_than_the_buffer():
 
 
 def test_repr_says_what_it_holds():
-    assert repr(counting()) == "Statistics(weight=1, fields=[N, F, extra], pass_id='1')"
+    assert repr(counting()) == "Statistics(weight=4, fields=[N, F, extra], pass_id='1')"

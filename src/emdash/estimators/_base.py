@@ -27,7 +27,7 @@ from emdash.engines import engine_for
 from emdash.engines.base import Engine
 from emdash.estimators._step import Step
 from emdash.models.mixture import Mixture, MixtureParameters, Output
-from emdash.progress import Progress
+from emdash.progress import Pass, Progress
 from emdash.sources import open_source
 from emdash.sources.array import ArraySource
 from emdash.sources.base import Source
@@ -153,7 +153,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         engine = engine_for(source, self.n_threads)
         model = self._model()
         progress = Progress(self.verbose, self.verbose_interval, self.callback)
-        best: Fit[MixtureParameters[Any]] | None = None
+        best: tuple[Fit[MixtureParameters[Any]], list[Pass]] | None = None
         for start in self._starts(source, engine, model, resumed):
             progress.begin()
             fit = em(
@@ -164,19 +164,20 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
                 on_step=progress.step,
             )
             progress.end(fit)
-            if best is None or not fit.trace or fit.trace[-1] > best.trace[-1]:
-                best = fit
+            if best is None or not fit.trace or fit.trace[-1] > best[0].trace[-1]:
+                best = fit, progress.history
         assert best is not None  # n_init is at least 1
-        self._finish(best)
+        self._finish(*best)
         return source
 
-    def _finish(self, best: Fit[MixtureParameters[Any]]) -> None:
+    def _finish(self, best: Fit[MixtureParameters[Any]], history: list[Pass]) -> None:
         """Set the fitted attributes and warn if the loop did not converge."""
         self._set_parameters(best.parameters)
         self.converged_ = best.converged
         self.n_iter_ = best.n_iter
         self.lower_bound_ = best.trace[-1] if best.trace else -math.inf
         self.lower_bounds_ = best.trace
+        self.history_ = history
         if not best.converged and self.max_iter > 0:
             change = abs(best.trace[-1] - best.trace[-2]) if best.n_iter > 1 else math.inf
             warnings.warn(

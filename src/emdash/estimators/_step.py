@@ -28,7 +28,7 @@ class Step:
     K : int
         Number of components.
     progress : Progress
-        Told how many rows a pass read.
+        Told what a pass did.
     """
 
     def __init__(
@@ -46,14 +46,20 @@ class Step:
         about = parameters
         task = self.model.task(parameters, pass_id=str(self.number))
         statistics = self.engine.total(task, self.source)
-        weight = statistics.weight
-        self._check_weight(weight)
+        self._check_weight(statistics.weight)
+        n_bytes = statistics.n_bytes
         nearer = self.model.nearer(statistics, parameters)
         if nearer is not None:
             about = nearer
             again = self.model.task_about(parameters, about, pass_id=f"{self.number} again")
             statistics = self.engine.total(again, self.source)
-        self.progress.n_rows = weight
+            n_bytes += statistics.n_bytes
+        self.progress.did(
+            n_rows=int(statistics.n_rows),
+            n_bytes=int(n_bytes),
+            left_out=statistics.left_out / (statistics.n_rows * self.K),
+            arithmetic=task.arithmetic,
+        )
         return (
             self.model.maximize(statistics, about),
             self.model.objective(statistics, parameters),

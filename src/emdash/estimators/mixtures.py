@@ -97,6 +97,8 @@ class GaussianMixture(BaseMixture):
         of the parameters before the last M-step, as in scikit-learn.
     lower_bounds_ : list of float
         The same for every iteration.
+    history_ : list of Pass
+        What :class:`emdash.Pass` says of every iteration: time, rows, what was left out.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of str

@@ -62,15 +62,24 @@ class Expect:
     layout: Layout
     pass_id: str
 
+    @property
+    def arithmetic(self) -> str:
+        """In what the densities are computed, ``"float64"`` unless the kernel says otherwise."""
+        return str(getattr(self.kernel, "arithmetic", "float64"))
+
     def __call__(self, chunk: Chunk, n_threads: int) -> Statistics:
         """Return the statistics of the rows of a chunk."""
         from emdash._kernels.expect import accumulate
 
-        buffer = np.empty(self.layout.size)
-        bad = accumulate(self.kernel, chunk.rows, chunk.weights, buffer, n_threads)
+        result = Statistics.zeros(self.layout, self.pass_id)
+        left_out = np.zeros(1)
+        bad = accumulate(
+            self.kernel, chunk.rows, chunk.weights, result.sums, n_threads, left_out=left_out
+        )
         if bad >= 0:
             chunk.refuse(bad)
-        return Statistics(self.layout, buffer, self.pass_id)
+        result.count(chunk.rows, left_out[0])
+        return result
 
 
 @dataclass(frozen=True)
@@ -106,8 +115,9 @@ class ExpectAbout:
             rows = np.asarray(chunk.rows[begin : begin + BLOCK_ROWS], dtype=np.float64)
             r, log_likelihood = np.empty((len(rows), K)), np.empty(len(rows))
             posterior(self.kernel, rows, 1, responsibilities=r, log_likelihood=log_likelihood)
-            total.buffer += self.model.statistics(rows, r, self.about).buffer
-            total.buffer[0] += log_likelihood.sum()
+            total.sums[:] += self.model.statistics(rows, r, self.about).sums
+            total.sums[0] += log_likelihood.sum()
+        total.count(chunk.rows)
         return total
 
 
@@ -163,15 +173,17 @@ class Score:
         """Return the log-likelihood and the weight of a chunk."""
         from emdash._kernels.expect import posterior
 
-        total = 0.0
+        result = Statistics.zeros(Layout())
         values = np.empty(min(len(chunk), SCORE_ROWS))
         for begin in range(0, len(chunk), SCORE_ROWS):
             rows = chunk.rows[begin : begin + SCORE_ROWS]
             bad = posterior(self.kernel, rows, n_threads, log_likelihood=values[: len(rows)])
             if bad >= 0:
                 chunk.refuse(begin + bad)
-            total += float(values[: len(rows)].sum())
-        return Statistics(Layout(), np.array([total, float(len(chunk))]))
+            result.sums[0] += values[: len(rows)].sum()
+        result.sums[1] = len(chunk)
+        result.count(chunk.rows)
+        return result
 
 
 class Mixture(Generic[Components]):
@@ -256,7 +268,8 @@ class Mixture(Generic[Components]):
         result = Statistics.zeros(Layout(self.family.fields(K, d)))
         for name, value in self.family.statistics(rows, r, parameters.components).items():
             getattr(result, name)[...] = value
-        result.buffer[1] = len(rows)
+        result.sums[1] = len(rows)
+        result.count(rows)
         return result
 
     def count_parameters(self, K: int, d: int) -> int:
