@@ -220,7 +220,7 @@ def cells(
     components = significant(task, X[:SAMPLE_ROWS])
     counted = components if case.d > DENSE_UP_TO else case.K
     # sums besides log-likelihood, weight, N and F: nothing is left if no scatter is formed
-    scatter = task.layout.size > 2 + case.K * (1 + case.d)
+    scatter = task.kernel.statistics_size > 2 + case.K * (1 + case.d)
     needed = work(case.covariance_type, case.d, case.K, X.itemsize, counted, scatter)
     taken = fastest(
         lambda: iteration.engine.total(task, iteration.source),
