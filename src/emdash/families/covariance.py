@@ -23,6 +23,7 @@ from emdash.families.factors import (
     pack,
     unpack,
 )
+from emdash.families.single import single_precision
 
 __all__ = ["SHAPES", "CovarianceShape", "Diagonal", "Full", "Spherical", "Tied"]
 
@@ -140,6 +141,16 @@ class CovarianceShape(ABC):
     @abstractmethod
     def bind(self, log_offsets: Array, means: Array, factors: Array, center: Array) -> Any:
         """Return the compiled kernel with these parameters."""
+
+    def bind_single(
+        self, log_offsets: Array, means: Array, factors: Array, center: Array
+    ) -> Any | None:
+        """Return a compiled kernel whose pass runs in float32, or None where float64 is better.
+
+        None for shapes that have no such kernel, and for parameters whose sums
+        would lose too many digits in it.
+        """
+        return None
 
     @abstractmethod
     def sample(self, mean: Array, covariance: Array, n: int, rng: np.random.RandomState) -> Array:
@@ -262,6 +273,16 @@ class Full(_Matrices):
         from emdash._kernels.gaussian import FullKernel
 
         return FullKernel(log_offsets, means, factors)
+
+    def bind_single(
+        self, log_offsets: Array, means: Array, factors: Array, center: Array
+    ) -> Any | None:
+        from emdash._kernels.single import SingleKernel
+
+        single = single_precision(means, factors, center)
+        if single is None:
+            return None
+        return SingleKernel(log_offsets, means, factors, center, single.unit, single.reach)
 
 
 class Tied(_Matrices):

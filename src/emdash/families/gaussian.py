@@ -61,11 +61,17 @@ class Gaussian(Family[GaussianParameters]):
         Added to the diagonal of every covariance after the M-step, in the unit
         of the data squared. It makes the log-likelihood fall by a negligible
         amount instead of rising to infinity on repeated rows.
+    arithmetic : {"float64", "float32"}
+        What passes compute in. With "float32" those that would lose too many
+        digits are float64 all the same: the bound kernel's ``arithmetic`` tells.
     """
 
-    def __init__(self, shape: CovarianceShape, reg_covar: float = 0.0) -> None:
+    def __init__(
+        self, shape: CovarianceShape, reg_covar: float = 0.0, arithmetic: str = "float64"
+    ) -> None:
         self.shape = shape
         self.reg_covar = reg_covar
+        self.arithmetic = arithmetic
 
     def fields(self, K: int, d: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
         return (("N", (K,)), ("F", (K, d)), ("S", self.shape.scatter_shape(K, d)))
@@ -78,7 +84,9 @@ class Gaussian(Family[GaussianParameters]):
             - 0.5 * d * math.log(2 * math.pi)
             + self.shape.log_determinants(factors, K, d)
         )
-        return self.shape.bind(log_offsets, parameters.means, factors, parameters.center)
+        bound = (log_offsets, parameters.means, factors, parameters.center)
+        kernel = self.shape.bind_single(*bound) if self.arithmetic == "float32" else None
+        return self.shape.bind(*bound) if kernel is None else kernel
 
     def maximize(
         self, statistics: Statistics, parameters: GaussianParameters
