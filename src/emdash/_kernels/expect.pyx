@@ -172,7 +172,7 @@ cdef void _pass(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, double 
     cdef Pruning pruning = Pruning(CUT, 0.0, False)
     cdef Tile tile
     memset(statistics, 0, kernel.statistics_size * sizeof(double))
-    memset(sums, 0, kernel.sums_size * sizeof(double))
+    memset(sums, 0, (kernel.sums_size - kernel.unset_size) * sizeof(double))
     statistics[kernel.statistics_size] = -1.0
     statistics[kernel.statistics_size + 1] = 0.0
     while first < last:

@@ -94,7 +94,9 @@ cdef class SingleKernel(FamilyKernel):
         self.factor_size = self.table.factor_size(d)
         self.lanes_size = self.table.sums_size(d)
         self.float_lanes_size = self.table.lanes_size(d)
-        self.sums_size = 8 + self.exact.sums_size + K * self.lanes_size + rounded((K * self.float_lanes_size + 1) // 2)
+        # sums: rows since `widen`, whether the exact sums are used; those; float64 and float32 lanes
+        self.unset_size = K * self.lanes_size + rounded((K * self.float_lanes_size + 1) // 2)
+        self.sums_size = 8 + self.exact.sums_size + self.unset_size
         self.scratch_size = max(self.exact.scratch_size, d * tile_stride(self))
 
     cdef _pack(self, upper):
@@ -137,6 +139,8 @@ cdef class SingleKernel(FamilyKernel):
         cdef double *wide = sums + 8 + self.exact.sums_size
         cdef float *lanes = <float *>(wide + self.n_components * self.lanes_size)
         cdef bint full = sums[0] + tile.padded > WIDENED
+        if sums[0] == 0:  # not before: in blocks where FullKernel is faster they are not needed
+            memset(wide, 0, self.unset_size * sizeof(double))
         for k in range(self.n_components):
             if full:
                 self.table.widen(d, lanes + k * self.float_lanes_size, wide + k * self.lanes_size)

@@ -52,6 +52,7 @@ cdef class FamilyKernel:
     cdef bint needs_rows            # wants Tile.rows
     cdef Py_ssize_t tile_rows       # rows per tile: a multiple of 24, at most 480
     cdef Py_ssize_t sums_size       # doubles `accumulate` adds to
+    cdef Py_ssize_t unset_size      # how many of them, at the end, need not begin as 0
     cdef Py_ssize_t scratch_size    # doubles of scratch both hooks share
     cdef Py_ssize_t block_rows      # fewest rows worth a set of sums of their own
     cdef double row_cost            # multiply-adds per row, roughly: decides how many threads pay

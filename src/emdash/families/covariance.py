@@ -23,7 +23,7 @@ from emdash.families.factors import (
     pack,
     unpack,
 )
-from emdash.families.single import single_precision
+from emdash.families.single import Single, single_precision
 
 __all__ = ["SHAPES", "CovarianceShape", "Diagonal", "Full", "Spherical", "Tied"]
 
@@ -142,14 +142,8 @@ class CovarianceShape(ABC):
     def bind(self, log_offsets: Array, means: Array, factors: Array, center: Array) -> Any:
         """Return the compiled kernel with these parameters."""
 
-    def bind_single(
-        self, log_offsets: Array, means: Array, factors: Array, center: Array
-    ) -> Any | None:
-        """Return a compiled kernel whose pass runs in float32, or None where float64 is better.
-
-        None for shapes that have no such kernel, and for parameters whose sums
-        would lose too many digits in it.
-        """
+    def single(self, means: Array, factors: Array, center: Array) -> Single | None:
+        """Return how to run a pass in float32, or None where it must be float64."""
         return None
 
     @abstractmethod
@@ -274,15 +268,8 @@ class Full(_Matrices):
 
         return FullKernel(log_offsets, means, factors)
 
-    def bind_single(
-        self, log_offsets: Array, means: Array, factors: Array, center: Array
-    ) -> Any | None:
-        from emdash._kernels.single import SingleKernel
-
-        single = single_precision(means, factors, center)
-        if single is None:
-            return None
-        return SingleKernel(log_offsets, means, factors, center, single.unit, single.reach)
+    def single(self, means: Array, factors: Array, center: Array) -> Single | None:
+        return single_precision(means, factors, center)
 
 
 class Tied(_Matrices):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from emdash.families.base import Family
 from emdash.families.covariance import CovarianceShape, center_of, per_row
+from emdash.families.single import Single, holds
 from emdash.statistics import Statistics
 
 __all__ = ["Gaussian", "GaussianParameters"]
@@ -84,9 +85,17 @@ class Gaussian(Family[GaussianParameters]):
             - 0.5 * d * math.log(2 * math.pi)
             + self.shape.log_determinants(factors, K, d)
         )
-        bound = (log_offsets, parameters.means, factors, parameters.center)
-        kernel = self.shape.bind_single(*bound) if self.arithmetic == "float32" else None
-        return self.shape.bind(*bound) if kernel is None else kernel
+        single = self._single(parameters)
+        bind = self.shape.bind if single is None else single.bind
+        return bind(log_offsets, parameters.means, factors, parameters.center)
+
+    def _single(self, parameters: GaussianParameters) -> Single | None:
+        """Return how passes with these parameters run in float32, None if in float64."""
+        if self.arithmetic == "float64":
+            return None
+        return self.shape.single(
+            parameters.means, parameters.precisions_cholesky, parameters.center
+        )
 
     def maximize(
         self, statistics: Statistics, parameters: GaussianParameters
@@ -103,7 +112,9 @@ class Gaussian(Family[GaussianParameters]):
 
         The variance is ``S / N - (F / N)**2``: with means far from the rows, as a
         user may give them to start from, the terms cancel. Components with less
-        than one row do not count.
+        than one row do not count. A pass in float32 was judged by the covariances it
+        began with; if those it ends with are so much narrower that it should not have
+        been one, the sums are taken again, too.
         """
         K, d = parameters.means.shape
         N, F, S = statistics.N, statistics.F, statistics.S
@@ -111,7 +122,10 @@ class Gaussian(Family[GaussianParameters]):
         covariances = self.shape.covariances(N, F, S, parameters.means, parameters.center)
         kept = LOST * (np.maximum(self.shape.variances(covariances, K, d), 0) + self.reg_covar)
         lost = EPS * shift**2 > kept
-        if not lost[N >= 1].any():
+        if not lost[N >= 1].any() and (
+            self._single(parameters) is None
+            or holds(self.shape.regularize(covariances, self.reg_covar)[N >= 1], shift[N >= 1])
+        ):
             return None
         return self.from_factors(N, parameters.means + shift, parameters.precisions_cholesky)
 
