@@ -93,5 +93,5 @@ static int EMDASH_NAME(check)(const char *isa) {
     return EMDASH_NAME(check_powers)(isa) + EMDASH_NAME(check_choices)(isa) + EMDASH_NAME(check_lanes)(isa);
 }
 
-static const struct emdash_check_table EMDASH_NAME(check_table) = {EMDASH_NAME(check)};
+static const struct emdash_check_table EMDASH_TABLE(check_table) = {EMDASH_NAME(check)};
 #endif

@@ -23,8 +23,11 @@ from emdash._kernels.tile cimport (
 cdef extern from "simd/softmax.h":
     struct emdash_softmax_table:
         double (*normalise)(Py_ssize_t K, Py_ssize_t rows, Py_ssize_t stride, double *log_density,
-                            const double *weights, int unit_weights, const char *next,
-                            Py_ssize_t next_step) noexcept nogil
+                            const double *weights, int unit_weights, const char *next, Py_ssize_t next_step,
+                            double *smallest) noexcept nogil
+        double (*normalise_single)(Py_ssize_t K, Py_ssize_t rows, Py_ssize_t stride, float *log_density,
+                                   const double *weights, int unit_weights, const char *next, Py_ssize_t next_step,
+                                   double *smallest) noexcept nogil
         void (*posterior)(Py_ssize_t K, Py_ssize_t rows, Py_ssize_t stride, double *log_density,
                           double *log_likelihood, double *labels, int responsibilities, const char *next,
                           Py_ssize_t next_step) noexcept nogil
@@ -164,11 +167,12 @@ cdef void _pass(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, double 
     cdef double *density = memory + tile_buffers_size(kernel)
     cdef double *sums = density + K * buffers.stride
     cdef double *scratch = sums + rounded(kernel.sums_size)
-    cdef double log_likelihood = 0.0, weight = 0.0
+    cdef double log_likelihood = 0.0, weight = 0.0, bits = 0.0, tile_weight
+    cdef const char *next_tile
     cdef Pruning pruning = Pruning(CUT, 0.0, False)
     cdef Tile tile
     memset(statistics, 0, kernel.statistics_size * sizeof(double))
-    memset(sums, 0, kernel.sums_size * sizeof(double))
+    memset(sums, 0, (kernel.sums_size - kernel.unset_size) * sizeof(double))
     statistics[kernel.statistics_size] = -1.0
     statistics[kernel.statistics_size + 1] = 0.0
     while first < last:
@@ -178,18 +182,37 @@ cdef void _pass(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, double 
                 rows.x + first * rows.step, rows.step, rows.d_step, rows.is_float, n, kernel.n_features))
             return
         tile.pruning = &pruning
+        first += n
+        tile_weight = n if rows.weights == NULL else _sum(tile.weights, n)
+        weight += tile_weight
+        next_tile = rows.x + first * rows.step
+        if kernel.single and _single(kernel, rows, &tile, next_tile, density, sums, scratch, &bits):
+            log_likelihood += bits + kernel.single_zero * tile_weight
+            continue
         kernel.log_density(&tile, density, scratch)
         log_likelihood += emdash_softmax_tables[kernel.isa].normalise(
-            K, tile.padded, tile.stride, density, tile.weights, tile.unit_weights,
-            rows.x + (first + n) * rows.step, rows.next_step)
+            K, tile.padded, tile.stride, density, tile.weights, tile.unit_weights, next_tile, rows.next_step, NULL)
         tile.fresh = True
         kernel.accumulate(&tile, density, sums, scratch)
-        weight += n if rows.weights == NULL else _sum(tile.weights, n)
-        first += n
     statistics[0] = log_likelihood * LN_2
     statistics[1] = weight
     statistics[kernel.statistics_size + 1] = pruning.left_out
     kernel.fold(sums, statistics + 2)
+
+
+cdef bint _single(FamilyKernel kernel, const Rows *rows, const Tile *tile, const char *next_tile, double *density,
+                  double *sums, double *scratch, double *bits) noexcept nogil:
+    """One tile in float32.  OUT bits: its log-likelihood.  False, and nothing added: the tile is for float64."""
+    cdef double smallest = 0.0
+    if not kernel.single_log_density(tile, <float *>density, scratch):
+        return False
+    bits[0] = emdash_softmax_tables[kernel.isa].normalise_single(
+        kernel.n_components, tile.padded, 2 * tile.stride, <float *>density, tile.weights, tile.unit_weights, next_tile,
+        rows.next_step, &smallest)
+    if smallest < kernel.single_floor:
+        return False
+    kernel.single_accumulate(tile, <float *>density, sums, scratch)
+    return True
 
 
 cdef double _sum(const double *x, Py_ssize_t n) noexcept nogil:

@@ -164,14 +164,18 @@ cdef class FullKernel(GaussianKernel):
 
     cdef void log_density(self, const Tile *tile, double *log_density, double *scratch) noexcept nogil:
         cdef Py_ssize_t k
-        if self.m > 0 and tile.pruning != NULL and tile.pruning.cut < INFINITY:
-            if not tile.pruning.tried:
-                self._probe(tile, log_density, scratch)
-            if tile.pruning.cut < INFINITY:
-                self._screened(tile, log_density, scratch)
-                return
+        if self.rules_out(tile, log_density, scratch):
+            self._screened(tile, log_density, scratch)
+            return
         for k in range(self.n_components):
             self._dense(tile, k, log_density + k * tile.stride, scratch)
+
+    cdef bint rules_out(self, const Tile *tile, double *log_density, double *scratch) noexcept nogil:
+        if self.m == 0 or tile.pruning == NULL or not tile.pruning.cut < INFINITY:
+            return False
+        if not tile.pruning.tried:
+            self._probe(tile, log_density, scratch)
+        return tile.pruning.cut < INFINITY
 
     cdef void _probe(self, const Tile *tile, double *log_density, double *scratch) noexcept nogil:
         """Once in a block: do its first rows leave enough components out?  OUT tile.pruning."""

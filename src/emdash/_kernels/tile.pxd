@@ -23,7 +23,7 @@ cdef struct Tile:
     Py_ssize_t stride
     Py_ssize_t row_stride
     Py_ssize_t n            # real rows, at least 1
-    Py_ssize_t padded       # n rounded up to a multiple of 24; rows n.. of `columns` repeat row n - 1
+    Py_ssize_t padded       # n rounded up to a multiple of 24 (48 if kernel.single); rows n.. of `columns` repeat row n - 1
     bint unit_weights       # all weights of rows 0..padded are 1
     Pruning *pruning        # log_density only: what it may leave out
     bint fresh              # accumulate only: `scratch` is as log_density left it for this very tile
@@ -52,12 +52,20 @@ cdef class FamilyKernel:
     cdef bint needs_rows            # wants Tile.rows
     cdef Py_ssize_t tile_rows       # rows per tile: a multiple of 24, at most 480
     cdef Py_ssize_t sums_size       # doubles `accumulate` adds to
+    cdef Py_ssize_t unset_size      # how many of them, at the end, need not begin as 0
     cdef Py_ssize_t scratch_size    # doubles of scratch both hooks share
     cdef Py_ssize_t block_rows      # fewest rows worth a set of sums of their own
     cdef double row_cost            # multiply-adds per row, roughly: decides how many threads pay
+    cdef bint single                # the EM pass runs in float32: the two hooks below take the place of those above
+    cdef double single_zero         # bits: what the float32 log-densities are relative to
+    cdef double single_floor        # bits: a tile with a row of less density than this goes to the float64 hooks
     cdef void log_density(self, const Tile *tile, double *log_density, double *scratch) noexcept nogil
+    cdef bint rules_out(self, const Tile *tile, double *log_density, double *scratch) noexcept nogil
     cdef void accumulate(self, const Tile *tile, const double *responsibilities, double *sums,
                          double *scratch) noexcept nogil
+    cdef bint single_log_density(self, const Tile *tile, float *log_density, double *scratch) noexcept nogil
+    cdef void single_accumulate(self, const Tile *tile, const float *responsibilities, double *sums,
+                                double *scratch) noexcept nogil
     cdef void fold(self, const double *sums, double *statistics) noexcept nogil
 
 
@@ -67,6 +75,8 @@ cdef struct TileBuffers:
     double *rows
     double *weights
     Py_ssize_t stride, row_stride
+
+cdef Py_ssize_t SINGLE_QUANTUM
 
 cdef Py_ssize_t rounded(Py_ssize_t size) noexcept nogil
 cdef Py_ssize_t tile_stride(FamilyKernel kernel) noexcept nogil

@@ -20,6 +20,8 @@ cdef extern from "simd/load.h":
     const emdash_load_table *emdash_load_tables[]
     const Py_ssize_t EMDASH_ROW_QUANTUM
 
+cdef Py_ssize_t SINGLE_QUANTUM = 2 * EMDASH_ROW_QUANTUM     # whole vectors of float32 and of float64
+
 
 cdef class Aligned:
 
@@ -85,15 +87,34 @@ cdef class Strided:
 
 cdef class FamilyKernel:
 
+    @property
+    def arithmetic(self):
+        """What the EM pass computes in, "float64" or "float32"; answers per row are float64 in either case."""
+        return "float32" if self.single else "float64"
+
     cdef void log_density(self, const Tile *tile, double *log_density, double *scratch) noexcept nogil:
         """OUT log_density (K, stride): log2 of weight times density, for all padded rows; -inf allowed, never NaN.
         What tile.pruning (or NULL) permits may be left out.
         SCRATCH scratch (scratch_size)."""
         pass
 
+    cdef bint rules_out(self, const Tile *tile, double *log_density, double *scratch) noexcept nogil:
+        """Will `log_density` leave out most of what tile.pruning permits?  SCRATCH as there, log_density too."""
+        return False
+
     cdef void accumulate(self, const Tile *tile, const double *responsibilities, double *sums,
                          double *scratch) noexcept nogil:
         """IN responsibilities (K, stride), weights included, 0 in padded rows.  OUT sums (sums_size)."""
+        pass
+
+    cdef bint single_log_density(self, const Tile *tile, float *log_density, double *scratch) noexcept nogil:
+        """`log_density` in float32, stride 2 tile.stride, relative to single_zero; may be -1e30 where it overflows.
+        False: this tile is for the float64 hooks."""
+        return False
+
+    cdef void single_accumulate(self, const Tile *tile, const float *responsibilities, double *sums,
+                                double *scratch) noexcept nogil:
+        """`accumulate` with float32 responsibilities, stride 2 tile.stride, scratch as single_log_density left it."""
         pass
 
     cdef void fold(self, const double *sums, double *statistics) noexcept nogil:
@@ -141,7 +162,8 @@ cdef bint load_tile(FamilyKernel kernel, const char *x, Py_ssize_t row_step, Py_
                     Tile *tile) noexcept nogil:
     """IN x, weights (or NULL): the tile's first row, steps in bytes, 1 <= n <= tile_rows.  OUT tile.
     False if a number of the tile is not finite."""
-    cdef Py_ssize_t i, padded = (n + EMDASH_ROW_QUANTUM - 1) // EMDASH_ROW_QUANTUM * EMDASH_ROW_QUANTUM
+    cdef Py_ssize_t quantum = SINGLE_QUANTUM if kernel.single else EMDASH_ROW_QUANTUM
+    cdef Py_ssize_t i, padded = (n + quantum - 1) // quantum * quantum
     if weights != NULL:  # else they are 1 from tile_buffers
         for i in range(n):
             memcpy(&buffers.weights[i], weights + i * weight_step, sizeof(double))

@@ -23,6 +23,7 @@ from emdash.families.factors import (
     pack,
     unpack,
 )
+from emdash.families.single import Single, single_precision
 
 __all__ = ["SHAPES", "CovarianceShape", "Diagonal", "Full", "Spherical", "Tied"]
 
@@ -140,6 +141,10 @@ class CovarianceShape(ABC):
     @abstractmethod
     def bind(self, log_offsets: Array, means: Array, factors: Array, center: Array) -> Any:
         """Return the compiled kernel with these parameters."""
+
+    def single(self, means: Array, factors: Array, center: Array) -> Single | None:
+        """Return how to run a pass in float32, or None where it must be float64."""
+        return None
 
     @abstractmethod
     def sample(self, mean: Array, covariance: Array, n: int, rng: np.random.RandomState) -> Array:
@@ -262,6 +267,9 @@ class Full(_Matrices):
         from emdash._kernels.gaussian import FullKernel
 
         return FullKernel(log_offsets, means, factors)
+
+    def single(self, means: Array, factors: Array, center: Array) -> Single | None:
+        return single_precision(means, factors, center)
 
 
 class Tied(_Matrices):

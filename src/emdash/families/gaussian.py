@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from emdash.families.base import Family
 from emdash.families.covariance import CovarianceShape, center_of, per_row
+from emdash.families.single import Single, holds
 from emdash.statistics import Statistics
 
 __all__ = ["Gaussian", "GaussianParameters"]
@@ -61,11 +62,17 @@ class Gaussian(Family[GaussianParameters]):
         Added to the diagonal of every covariance after the M-step, in the unit
         of the data squared. It makes the log-likelihood fall by a negligible
         amount instead of rising to infinity on repeated rows.
+    arithmetic : {"float64", "float32"}
+        What passes compute in. With "float32" those that would lose too many
+        digits are float64 all the same: the bound kernel's ``arithmetic`` tells.
     """
 
-    def __init__(self, shape: CovarianceShape, reg_covar: float = 0.0) -> None:
+    def __init__(
+        self, shape: CovarianceShape, reg_covar: float = 0.0, arithmetic: str = "float64"
+    ) -> None:
         self.shape = shape
         self.reg_covar = reg_covar
+        self.arithmetic = arithmetic
 
     def fields(self, K: int, d: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
         return (("N", (K,)), ("F", (K, d)), ("S", self.shape.scatter_shape(K, d)))
@@ -78,7 +85,17 @@ class Gaussian(Family[GaussianParameters]):
             - 0.5 * d * math.log(2 * math.pi)
             + self.shape.log_determinants(factors, K, d)
         )
-        return self.shape.bind(log_offsets, parameters.means, factors, parameters.center)
+        single = self._single(parameters)
+        bind = self.shape.bind if single is None else single.bind
+        return bind(log_offsets, parameters.means, factors, parameters.center)
+
+    def _single(self, parameters: GaussianParameters) -> Single | None:
+        """Return how passes with these parameters run in float32, None if in float64."""
+        if self.arithmetic == "float64":
+            return None
+        return self.shape.single(
+            parameters.means, parameters.precisions_cholesky, parameters.center
+        )
 
     def maximize(
         self, statistics: Statistics, parameters: GaussianParameters
@@ -95,7 +112,9 @@ class Gaussian(Family[GaussianParameters]):
 
         The variance is ``S / N - (F / N)**2``: with means far from the rows, as a
         user may give them to start from, the terms cancel. Components with less
-        than one row do not count.
+        than one row do not count. A pass in float32 was judged by the covariances it
+        began with; if those it ends with are so much narrower that it should not have
+        been one, the sums are taken again, too.
         """
         K, d = parameters.means.shape
         N, F, S = statistics.N, statistics.F, statistics.S
@@ -103,7 +122,10 @@ class Gaussian(Family[GaussianParameters]):
         covariances = self.shape.covariances(N, F, S, parameters.means, parameters.center)
         kept = LOST * (np.maximum(self.shape.variances(covariances, K, d), 0) + self.reg_covar)
         lost = EPS * shift**2 > kept
-        if not lost[N >= 1].any():
+        if not lost[N >= 1].any() and (
+            self._single(parameters) is None
+            or holds(self.shape.regularize(covariances, self.reg_covar)[N >= 1], shift[N >= 1])
+        ):
             return None
         return self.from_factors(N, parameters.means + shift, parameters.precisions_cholesky)
 

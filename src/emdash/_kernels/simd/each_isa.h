@@ -1,14 +1,20 @@
-/* Compiles the file EMDASH_BODY once for every instruction set.
+/* Compiles the file EMDASH_BODY once for every instruction set, for numbers of type double.
  *
- * IN  EMDASH_BODY: the file to include, as a string.
- * In the body EMDASH_VL is the number of doubles in a vector, EMDASH_REGISTERS the number of vector registers, and
- * EMDASH_NAME(x) makes the name x unique to the instruction set.  One body per translation unit.
+ * IN  EMDASH_BODY: the file to include, as a string; EMDASH_SINGLE, if defined: once more for numbers of type float,
+ * after double, so that what double needs is there (each_number.h).
+ * In the body EMDASH_VL is how many numbers there are in a vector, EMDASH_BYTES how many bytes (0: no vectors),
+ * EMDASH_REGISTERS the number of vector registers.  EMDASH_NAME(x) makes the name x unique to the instruction set and the
+ * type, EMDASH_DOUBLE(x) is what the same name means for double, EMDASH_TABLE(x) is unique to the instruction set.
+ * One body for each type and translation unit.
  */
 #include "isa.h"
 
-#define EMDASH_PASTE_(name, isa) emdash_##name##_##isa
-#define EMDASH_PASTE(name, isa) EMDASH_PASTE_(name, isa)
-#define EMDASH_NAME(name) EMDASH_PASTE(name, EMDASH_ISA)
+/* name## keeps a name that is a macro itself (vector.h) from expanding */
+#define EMDASH_NAME(name) EMDASH_PASTE(emdash_##name##_, EMDASH_ISA, EMDASH_SUFFIX)
+#define EMDASH_DOUBLE(name) EMDASH_PASTE(emdash_##name##_, EMDASH_ISA, _double)
+#define EMDASH_TABLE(name) EMDASH_PASTE(emdash_##name##_, EMDASH_ISA, )
+#define EMDASH_PASTE(stem, isa, suffix) EMDASH_PASTE_(stem, isa, suffix)
+#define EMDASH_PASTE_(stem, isa, suffix) stem##isa##suffix
 
 #ifdef EMDASH_X86
 /* The options must reach the functions, not only the file: hence pragmas and not compiler flags. */
@@ -19,12 +25,9 @@
 #pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,prefer-vector-width=512")
 #endif
 #define EMDASH_ISA avx512
-#define EMDASH_VL 8
+#define EMDASH_BYTES 64
 #define EMDASH_REGISTERS 32
-#include EMDASH_BODY
-#undef EMDASH_ISA
-#undef EMDASH_VL
-#undef EMDASH_REGISTERS
+#include "each_number.h"
 #ifdef __clang__
 #pragma clang attribute pop
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
@@ -34,12 +37,9 @@
 #pragma GCC target("avx2,fma")
 #endif
 #define EMDASH_ISA avx2
-#define EMDASH_VL 4
+#define EMDASH_BYTES 32
 #define EMDASH_REGISTERS 16
-#include EMDASH_BODY
-#undef EMDASH_ISA
-#undef EMDASH_VL
-#undef EMDASH_REGISTERS
+#include "each_number.h"
 #ifdef __clang__
 #pragma clang attribute pop
 #else
@@ -49,19 +49,16 @@
 
 #define EMDASH_ISA baseline
 #ifdef EMDASH_VECTOR_EXTENSIONS
-#define EMDASH_VL 2
+#define EMDASH_BYTES 16
 #else
-#define EMDASH_VL 1
+#define EMDASH_BYTES 0
 #endif
 #ifdef __aarch64__
 #define EMDASH_REGISTERS 32
 #else
 #define EMDASH_REGISTERS 16
 #endif
-#include EMDASH_BODY
-#undef EMDASH_ISA
-#undef EMDASH_VL
-#undef EMDASH_REGISTERS
+#include "each_number.h"
 
 /* One table of functions per instruction set, in the order of the enum in isa.h. */
 #ifdef EMDASH_X86
@@ -71,3 +68,4 @@
 #endif
 
 #undef EMDASH_BODY
+#undef EMDASH_SINGLE

@@ -1,8 +1,7 @@
 /* Quadratic forms |W (x - mu)|^2 for one component (the E-step of full covariance), W lower triangular.
  *
  * W carries the factor sqrt(log2(e)/2), so that the squared norm is in bits.  d(d+1)/2 multiply-adds per row.
- * d <= 16: the number of features is a compile-time constant (a switch over 16 instances), x - mu lives in registers,
- *   W is broadcast from memory.  8.7x faster than the same loop with run-time d.
+ * d <= 16: whiten_small.h.
  * d > 16: run-time d in register blocks of BAND rows of W by 3 vectors of data rows; y is squared and summed in registers.
  *   The triangle is skipped per block, and inside the diagonal block by unrolling.  W is packed in the order of use.
  *   d is padded to a multiple of BAND at the *front*, where the rows of the triangle are short.
@@ -12,7 +11,6 @@
 #define EMDASH_WHITEN_NAMES
 #define EMDASH_BAND (EMDASH_VL == 8 ? 8 : 4)
 #define EMDASH_GROUP (3 * EMDASH_VL) /* data rows in a register block */
-#define EMDASH_HUGE 1e200            /* a quadratic form beyond this (overflow, inf - inf) counts as this */
 #endif
 
 /* number of doubles the packed factor takes: a multiple of 8 */
@@ -22,7 +20,7 @@ static ptrdiff_t EMDASH_NAME(bands_size)(ptrdiff_t d) {
 }
 
 static ptrdiff_t EMDASH_NAME(factor_size)(ptrdiff_t d) {
-    return d <= 16 ? (d * (d + 1) / 2 + 7) / 8 * 8 : EMDASH_NAME(bands_size)(d);
+    return d <= 16 ? EMDASH_NAME(small_size)(d) : EMDASH_NAME(bands_size)(d);
 }
 
 /* IN upper (d, d): U with W = U' scale.  OUT packed (bands_size(d)): band after band, each first the rectangle left of its
@@ -41,34 +39,10 @@ static void EMDASH_NAME(pack_bands)(ptrdiff_t d, const double *upper, double sca
 
 /* The same, as `whiten` wants it.  OUT packed (factor_size(d)): d <= 16 the lower triangle by rows, else bands. */
 static void EMDASH_NAME(pack_factor)(ptrdiff_t d, const double *upper, double scale, double *packed) {
-    if (d > 16) {
+    if (d <= 16)
+        EMDASH_NAME(pack_small)(d, upper, scale, packed);
+    else
         EMDASH_NAME(pack_bands)(d, upper, scale, packed);
-        return;
-    }
-    for (ptrdiff_t i = 0; i < d; i++)
-        for (ptrdiff_t j = 0; j <= i; j++) *packed++ = upper[j * d + i] * scale;
-}
-
-/* d <= 16.  See `whiten` for the arguments. */
-EMDASH_INLINE void EMDASH_NAME(whiten_constant)(const int d, const double *x, ptrdiff_t stride, ptrdiff_t rows,
-                                                const double *mean, const double *factor, double offset,
-                                                double *EMDASH_RESTRICT log_density, double *EMDASH_RESTRICT z) {
-    for (ptrdiff_t r = 0; r < rows; r += EMDASH_VL) {
-        const double *w = factor;
-        vec dx[16], q = v_splat(0.0);
-        EMDASH_OPAQUE(w);
-        EMDASH_UNROLL
-        for (int j = 0; j < d; j++) dx[j] = v_load(x + j * stride + r) - mean[j];
-        EMDASH_UNROLL
-        for (int i = 0; i < d; i++) {
-            vec y = dx[0] * w[i * (i + 1) / 2];
-            EMDASH_UNROLL
-            for (int j = 1; j <= i; j++) y += dx[j] * w[i * (i + 1) / 2 + j];
-            if (z) v_store(z + i * stride + r, y);
-            q += y * y;
-        }
-        if (log_density) v_store(log_density + r, offset - v_min(q, v_splat(EMDASH_HUGE)));
-    }
 }
 
 /* d > 16: one group of nv vectors of rows.  IN dx (pad + d, nv VL): x - mu, zeros in the first pad rows. */
@@ -136,15 +110,10 @@ static ptrdiff_t EMDASH_NAME(whiten_scratch)(ptrdiff_t d) { return (d + 16) * EM
 EMDASH_INLINE void EMDASH_NAME(whiten_any)(ptrdiff_t d, const double *x, ptrdiff_t stride, ptrdiff_t rows,
                                            const double *mean, const double *factor, double offset, double *log_density,
                                            double *z, double *scratch) {
-#define EMDASH_CASE(D) \
-    case D: EMDASH_NAME(whiten_constant)(D, x, stride, rows, mean, factor, offset, log_density, z); return;
-    switch (d) {
-        EMDASH_CASE(1) EMDASH_CASE(2) EMDASH_CASE(3) EMDASH_CASE(4) EMDASH_CASE(5) EMDASH_CASE(6) EMDASH_CASE(7)
-        EMDASH_CASE(8) EMDASH_CASE(9) EMDASH_CASE(10) EMDASH_CASE(11) EMDASH_CASE(12) EMDASH_CASE(13) EMDASH_CASE(14)
-        EMDASH_CASE(15) EMDASH_CASE(16)
-    default: EMDASH_NAME(whiten_blocked)(d, x, stride, rows, mean, factor, offset, log_density, z, scratch);
-    }
-#undef EMDASH_CASE
+    if (d <= 16)
+        EMDASH_NAME(whiten_small)(d, x, stride, rows, mean, factor, offset, log_density, z);
+    else
+        EMDASH_NAME(whiten_blocked)(d, x, stride, rows, mean, factor, offset, log_density, z, scratch);
 }
 
 /* IN x (d, stride), rows (multiple of the quantum), mean (d), factor packed.  SCRATCH (whiten_scratch(d)).
