@@ -9,6 +9,8 @@
  */
 #ifndef EMDASH_VECTOR_NAMES /* lazy: each expands with the ISA being compiled */
 #define EMDASH_VECTOR_NAMES
+#define EMDASH_GROUP (3 * EMDASH_VL) /* data rows in a register block */
+#define EMDASH_HUGE 1e200            /* a quadratic form beyond this (overflow, inf - inf) counts as this */
 #define vec EMDASH_NAME(vec)
 #define vec_bits EMDASH_NAME(vec_bits)
 #define vec_memory EMDASH_NAME(vec_memory)
