@@ -12,6 +12,8 @@ Must never know: mixtures, sources, engines.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,19 +48,18 @@ class Scale:
 
     Attributes
     ----------
+    mean : (d,)
     variance : float
-        Mean squared distance of the rows from their mean.
-    offset : float
-        Largest coordinate of that mean.
+        Mean squared distance of the rows from it.
     """
 
+    mean: Array
     variance: float
-    offset: float
 
     @property
     def centre(self) -> float:
         """Bound on the rounding of a centre, in standard deviations."""
-        return float(CENTRE + 16 * EPS * self.offset / np.sqrt(self.variance))
+        return float(CENTRE + 16 * EPS * np.abs(self.mean).max() / np.sqrt(self.variance))
 
 
 def k_means(
@@ -116,7 +117,7 @@ def measure(rows: Array, n_threads: int) -> Scale:
     d = rows.shape[1]
     sums = _pass(DiagonalKernel([0.0], rows[:1], np.ones((1, d))), rows, n_threads)
     n, F, S = sums[2], sums[3 : 3 + d], sums[3 + d :]
-    scale = Scale(float((S / n - (F / n) ** 2).sum()), float(np.abs(rows[0] + F / n).max()))
+    scale = Scale(rows[0] + F / n, float((S / n - (F / n) ** 2).sum()))
     if not EPS * (F / n) @ (F / n) < CENTRE * scale.variance < np.inf:
         raise Undecided  # one row many times, or values whose squares are beyond float64
     return scale
@@ -186,41 +187,87 @@ def _find(draw: float, closest: Array, sums: Array, rounding: float) -> int:
 
 
 def lloyd(
-    rows: Array, centres: Array, scale: Scale, n_threads: int
+    rows: Array, seeds: Array, scale: Scale, n_threads: int
 ) -> tuple[Array, NDArray[np.intp]]:
     """Return centres and labels when they have come to rest [Lloyd1982]_.
 
     scikit-learn also stops when no label changes. Then no centre moves either.
     """
-    from emdash._kernels.expect import posterior
-    from emdash._kernels.gaussian import SphericalKernel
-
-    K, d = centres.shape
+    K, d = seeds.shape
     stop = TOLERANCE * scale.variance / d
-    for _ in range(MAX_ITER):
-        shift = _shift(rows, centres, scale, n_threads)
-        centres = centres + shift
-        moved = float((shift**2).sum())
-        if abs(moved - stop) < 1e-6 * stop:
-            raise Undecided
-        if moved < stop:
-            break
-    _shift(rows, centres, scale, n_threads)  # the labels that are returned must be decided, too
-    labels = np.empty(len(rows), np.intp)
-    posterior(SphericalKernel(np.zeros(K), centres, np.ones(K)), rows, n_threads, labels=labels)
-    return centres, labels
+    centres = seeds - scale.mean
+    clusters = Clusters(rows, scale, K)
+    with ThreadPoolExecutor(n_threads) as pool:
+        run = map if n_threads == 1 or len(rows) <= BLOCK_ROWS else pool.map
+        clusters.settle(centres, np.zeros(K), run)
+        for _ in range(MAX_ITER):
+            before, centres = centres, clusters.means()
+            moves = np.sqrt(((centres - before) ** 2).sum(axis=1))
+            clusters.settle(centres, moves, run)
+            moved = float((moves**2).sum())
+            if abs(moved - stop) < 1e-6 * stop:
+                raise Undecided
+            if moved < stop:
+                break
+    return scale.mean + centres, clusters.labels
 
 
-def _shift(rows: Array, centres: Array, scale: Scale, n_threads: int) -> Array:
-    """Return how far the means of the rows nearest to the centres are from them."""
-    from emdash._kernels.nearest import NearestKernel
+class Clusters:
+    """The rows by their nearest centre; centres are given less the mean of the rows.
 
-    K, d = centres.shape
-    # squared distances a, b to two centres that are wrong by e: 2 e (sqrt(a) + sqrt(b)), which
-    # is at most e / s (4 a + s^2) where a = b, for any s
-    kernel = NearestKernel(centres, 4 * scale.centre, scale.centre * scale.variance)
-    sums = _pass(kernel, rows, n_threads)
-    N, F, undecided = sums[2 : 2 + K], sums[2 + K : -1].reshape(K, d), sums[-1]
-    if undecided or not N.all():
-        raise Undecided
-    return np.asarray(F / N[:, None])
+    Attributes
+    ----------
+    labels : (n,)
+        Which centre is nearest.
+    margins : (n,)
+        How much farther the next one is at least; minus infinity before the first look.
+    sums : (K + K d,)
+        Number of rows and sum of their differences from the mean, by label.
+    """
+
+    def __init__(self, rows: Array, scale: Scale, K: int) -> None:
+        n, d = rows.shape
+        self.rows, self.scale, self.K = rows, scale, K
+        self.labels = np.zeros(n, np.intp)
+        self.margins = np.full(n, -np.inf)
+        self.sums = np.zeros(K + K * d)
+        self.sums[0] = n
+
+    def means(self) -> Array:
+        """Return the mean of the rows of every label."""
+        N = self.sums[: self.K, None]
+        if not N.all():
+            raise Undecided  # scikit-learn moves the centre to a row that is far from its own
+        return np.asarray(self.sums[self.K :].reshape(self.K, -1) / N)
+
+    def settle(self, centres: Array, moves: Array, run: Callable[..., Iterable[Array]]) -> None:
+        """Bring everything up to date with centres that have moved by so much."""
+        from emdash._kernels.nearest import settle
+
+        rounding = self.scale.centre
+        others = [np.delete(moves, k).max(initial=0.0) for k in range(self.K)]
+        used, points = moves + others, self.scale.mean + centres
+
+        def settle_range(begin: int) -> Array:
+            mine = slice(begin, begin + BLOCK_ROWS)
+            changes = np.empty(1 + len(self.sums))
+            settle(
+                self.rows[mine],
+                points,
+                used,
+                self.labels[mine],
+                self.margins[mine],
+                self.scale.mean,
+                changes,
+                least=8 * rounding * np.sqrt(self.scale.variance),
+                # squared distances a, b to two centres that are wrong by e: 2 e (sqrt(a) +
+                # sqrt(b)), which is at most e / s (4 a + s^2) where a = b, for any s
+                relative=4 * rounding,
+                absolute=rounding * self.scale.variance,
+            )
+            return changes
+
+        for changes in run(settle_range, range(0, len(self.rows), BLOCK_ROWS)):
+            self.sums += changes[1:]
+            if changes[0]:
+                raise Undecided

@@ -1,9 +1,8 @@
-/* The hard E-step: which of K points is nearest to a row, sums by that label, and what more points would gain (k-means).
+/* Which of K points is nearest to a row and by how much, and what more points would gain (k-means, k-means++).
  *
- * Per row: K d subtractions and multiply-adds (distance.h), K comparisons, then one addition of the row to the sums of its
- * label: d additions instead of the K d of soft responsibilities.  8 d bytes read per row.
- * The runner-up is kept beside the nearest point: where rounding could have decided, the caller is told.
- * Lost: one-hot responsibilities and moments.h (twice the multiply-adds, and exponentials of zeros).
+ * Per row that is looked at: K d subtractions and multiply-adds (distance.h), then K comparisons; 8 d bytes.
+ * The runner-up is kept beside the nearest point: until the points have moved by the difference the row need not be looked
+ * at again (settle in nearest.pyx), and where rounding could have decided the caller is told.
  */
 #ifndef EMDASH_VL
 
@@ -14,9 +13,7 @@ struct emdash_nearest_table {
                      const double *packed, const double *offset, const double *scale, double *log_density,
                      double *distance);
     double (*nearest)(ptrdiff_t K, ptrdiff_t rows, ptrdiff_t stride, const double *closeness, double relative,
-                      double absolute, double *label, double *largest);
-    void (*sum_by_label)(ptrdiff_t n, ptrdiff_t row_stride, const double *rows, const double *label, const double *weights,
-                         const double *points, double *N, double *F);
+                      double absolute, double *label, double *margin);
     void (*potential)(ptrdiff_t K, ptrdiff_t rows, ptrdiff_t stride, const double *closeness, const double *weights,
                       double *sums);
 };
@@ -29,10 +26,10 @@ static const struct emdash_nearest_table *const emdash_nearest_tables[EMDASH_ISA
 #include "distance.h"
 
 /* IN closeness (K, stride): minus the squared distances; a row is undecided if its best two differ by less than
- * absolute + relative * (squared distance).  OUT label (rows) as doubles: the first largest; largest (rows).
- * Returns the smallest excess over that difference: negative if there is an undecided row. */
+ * absolute + relative * (squared distance).  OUT label (rows) as doubles: the first largest; margin (rows): how much farther
+ * the runner-up is.  Returns the smallest excess over that difference: negative if there is an undecided row. */
 static double EMDASH_NAME(nearest)(ptrdiff_t K, ptrdiff_t rows, ptrdiff_t stride, const double *closeness, double relative,
-                                   double absolute, double *label, double *largest) {
+                                   double absolute, double *label, double *margin) {
     vec excess = v_splat(EMDASH_HUGE);
     double smallest;
     for (ptrdiff_t i = 0; i < rows; i += EMDASH_VL) {
@@ -44,26 +41,12 @@ static double EMDASH_NAME(nearest)(ptrdiff_t K, ptrdiff_t rows, ptrdiff_t stride
             best = v_max(c, best);
         }
         v_store(label + i, first);
-        v_store(largest + i, best);
+        v_store(margin + i, v_sqrt(-second) - v_sqrt(-best));
         excess = v_min(best - second + (best * relative - absolute), excess);
     }
     smallest = v_get(excess, 0);
     for (int lane = 1; lane < EMDASH_VL; lane++) smallest = v_get(excess, lane) < smallest ? v_get(excess, lane) : smallest;
     return smallest;
-}
-
-/* IN rows (n, row_stride), weights (n), points (K, row_stride), zeros behind d.
- * OUT N (K) += weights, F (K, row_stride) += weighted rows less their point. */
-static void EMDASH_NAME(sum_by_label)(ptrdiff_t n, ptrdiff_t row_stride, const double *rows, const double *label,
-                                      const double *weights, const double *points, double *N, double *F) {
-    for (ptrdiff_t i = 0; i < n; i++, rows += row_stride) {
-        const ptrdiff_t k = (ptrdiff_t)label[i];
-        const double *point = points + k * row_stride;
-        double *sum = F + k * row_stride;
-        N[k] += weights[i];
-        for (ptrdiff_t j = 0; j < row_stride; j += EMDASH_VL)
-            v_store(sum + j, v_load(sum + j) + (v_load(rows + j) - v_load(point + j)) * weights[i]);
-    }
 }
 
 /* IN weights (rows): squared distance to the nearest point there is already, 0 in padded rows.
@@ -78,7 +61,6 @@ static void EMDASH_NAME(potential)(ptrdiff_t K, ptrdiff_t rows, ptrdiff_t stride
 }
 
 static const struct emdash_nearest_table EMDASH_NAME(nearest_table) = {
-    EMDASH_NAME(pack_distance), EMDASH_NAME(distance), EMDASH_NAME(nearest), EMDASH_NAME(sum_by_label),
-    EMDASH_NAME(potential),
+    EMDASH_NAME(pack_distance), EMDASH_NAME(distance), EMDASH_NAME(nearest), EMDASH_NAME(potential),
 };
 #endif
