@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ class Scale:
     mean: Array
     variance: float
 
-    @property
+    @cached_property
     def centre(self) -> float:
         """Bound on the rounding of a centre, in standard deviations."""
         return float(CENTRE + 16 * EPS * np.abs(self.mean).max() / np.sqrt(self.variance))
@@ -245,8 +246,9 @@ class Clusters:
         from emdash._kernels.nearest import settle
 
         rounding = self.scale.centre
-        others = [np.delete(moves, k).max(initial=0.0) for k in range(self.K)]
-        used, points = moves + others, self.scale.mean + centres
+        second, largest = np.sort(np.append(moves, 0.0))[-2:]
+        used = moves + np.where(moves == largest, second, largest)  # its own, and any other's
+        points = self.scale.mean + centres
 
         def settle_range(begin: int) -> Array:
             mine = slice(begin, begin + BLOCK_ROWS)
