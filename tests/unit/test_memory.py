@@ -133,7 +133,6 @@ KINDS = [
 ]
 
 
-
 def measure(script, *arguments):
     """Run a script in a process of its own and return what it prints."""
     run = subprocess.run(
