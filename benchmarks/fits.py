@@ -1,16 +1,33 @@
-"""Whole fits with the public estimator, start included, on real and generated data."""
+"""Whole fits with the public estimator, start included, on real and generated data.
+
+Beside scikit-learn's from the same random state, with the parts they are made of:
+
+    python benchmarks/fits.py [--quick] [--threads 1 2] [--overlaps well mod all]
+"""
 
 from __future__ import annotations
 
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.data import QUICK, clusters, draw, size
-from emdash import GaussianMixture
+if __name__ == "__main__":  # a script sees its own folder, but this is a package
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-__all__ = ["Default", "Start", "Tiny"]
+from benchmarks.data import QUICK, SEPARATIONS, clusters, draw, size
+from emdash import GaussianMixture, kmeans
+from emdash.estimators import _base
+
+__all__ = ["Default", "Disagreement", "Start", "Tiny", "WholeFit", "beside", "main"]
 
 TYPES = ("full", "spherical") if QUICK else ("full", "tied", "diag", "spherical")
 COMPONENTS = {"iris": 3, "digits": 10, "china": 8, "generated": 10}
@@ -98,3 +115,143 @@ class Tiny:
     def time_predict(self) -> None:
         """Fit and label the rows."""
         self.estimator.fit_predict(self.X)
+
+
+class Disagreement(Exception):
+    """The two fits are not the same, so their times say nothing."""
+
+
+PARTS: dict[str, tuple[Any, str]] = {
+    "k-means++": (kmeans, "plus_plus"),
+    "Lloyd": (kmeans, "lloyd"),
+    "start": (_base, "start_from"),
+    "passes": (_base, "em"),
+}
+"""Where the parts of a fit happen; "start" holds the two before it, "passes" the M-steps too."""
+
+
+@contextmanager
+def parts_timed() -> Iterator[dict[str, float]]:
+    """Yield a table that fills with the CPU seconds of every part of the fits inside."""
+    spent = dict.fromkeys(PARTS, 0.0)
+
+    def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*arguments: Any, **keywords: Any) -> Any:
+            begin = time.process_time()
+            try:
+                return function(*arguments, **keywords)
+            finally:
+                spent[name] += time.process_time() - begin
+
+        return wrapper
+
+    patches = [
+        mock.patch.object(module, name, timed(part, getattr(module, name)))
+        for part, (module, name) in PARTS.items()
+    ]
+    for patch in patches:
+        patch.start()
+    try:
+        yield spent
+    finally:
+        for patch in patches:
+            patch.stop()
+
+
+def beside(overlap: str, n_threads: int, rows: int, rounds: int = 1) -> dict[str, float]:
+    """Return the seconds of default fits of 10 clusters in 10 dimensions.
+
+    Parameters
+    ----------
+    overlap : {"well", "mod", "all"}
+        Key of :data:`benchmarks.data.SEPARATIONS`.
+    n_threads : int
+        Threads of both sides.
+    rows : int
+        Number of rows.
+    rounds : int
+        Fits of each, interleaved, with random states 0, 1, ...; the medians are returned.
+
+    Returns
+    -------
+    seconds : dict
+        Wall time and CPU time of both, then CPU time of the parts of emdash's.
+
+    Raises
+    ------
+    Disagreement
+        If the numbers of iterations or the means are not the same.
+    """
+    from sklearn.mixture import GaussianMixture as Theirs
+    from threadpoolctl import threadpool_limits
+
+    X = draw(clusters(10, 10, overlap), rows)
+    samples = []
+    for seed in range(rounds):
+        found: dict[str, float] = {}
+        theirs, ours = Theirs(10, random_state=seed), GaussianMixture(10, random_state=seed)
+        ours.set_params(n_threads=n_threads)
+        with threadpool_limits(n_threads), parts_timed() as spent:
+            for name, model in (("scikit-learn", theirs), ("emdash", ours)):
+                begin = time.perf_counter(), time.process_time()
+                model.fit(X)
+                found[name] = time.perf_counter() - begin[0]
+                found[f"{name} CPU"] = time.process_time() - begin[1]
+        if ours.n_iter_ != theirs.n_iter_ or not np.allclose(ours.means_, theirs.means_, 0, 1e-6):
+            raise Disagreement(f"{overlap}, random_state={seed}: not the same fit")
+        samples.append({**found, **spent, "iterations": float(ours.n_iter_)})
+    return {name: statistics.median(one[name] for one in samples) for name in samples[0]}
+
+
+class WholeFit:
+    """A default fit as a share of scikit-learn's CPU time, which cancels the speed of the machine.
+
+    Catches a loss of speed in the start or the passes, and an answer that is no longer
+    scikit-learn's.
+    """
+
+    params = (list(SEPARATIONS), [1, 2])
+    param_names = ("overlap", "threads")
+    timeout = 600
+
+    def track_share(self, overlap: str, n_threads: int) -> float:
+        """Fit with both and return emdash's time divided by scikit-learn's."""
+        times = beside(overlap, n_threads, size(200_000))
+        return times["emdash CPU"] / times["scikit-learn CPU"]
+
+    track_share.unit = "of scikit-learn's CPU time"  # type: ignore[attr-defined]
+
+
+def lines(overlaps: Sequence[str], threads: Sequence[int], rows: int, rounds: int) -> Iterator[str]:
+    """Yield the lines of the table as they are measured, in Markdown."""
+    head = ["data", "n", "threads", "scikit-learn s", "emdash s", "ratio", "CPU ratio"]
+    yield "| " + " | ".join([*head, *(f"{part} CPU s" for part in PARTS), "iterations"]) + " |"
+    yield "|" + "---|" * (len(head) + len(PARTS) + 1)
+    for n_threads in threads:
+        for overlap in overlaps:
+            times = beside(overlap, n_threads, rows, rounds)
+            wall, cpu = (times[f"scikit-learn{w}"] / times[f"emdash{w}"] for w in ("", " CPU"))
+            cells = [overlap, f"{rows:.0e}", str(n_threads)]
+            cells += [f"{times[name]:.3g}" for name in ("scikit-learn", "emdash")]
+            cells += [f"{wall:.1f}", f"{cpu:.1f}", *(f"{times[part]:.3g}" for part in PARTS)]
+            yield "| " + " | ".join([*cells, f"{times['iterations']:.0f}"]) + " |"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="few rows: shows that it runs")
+    parser.add_argument("--rows", type=int, default=1_000_000, metavar="N")
+    parser.add_argument("--rounds", type=int, default=1, help="fits of each (default 1)")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N")
+    parser.add_argument(
+        "--overlaps", nargs="+", default=[*SEPARATIONS], choices=[*SEPARATIONS], metavar="NAME"
+    )
+    given = parser.parse_args(arguments)
+    rows = 5_000 if given.quick else given.rows
+    for line in lines(given.overlaps, given.threads, rows, given.rounds):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

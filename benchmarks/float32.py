@@ -61,8 +61,8 @@ class Step:
     def of(cls, kernel: Any, X: Array, start: MixtureParameters[Any]) -> Step:
         """Return one iteration of full covariance with a bound kernel."""
         layout = Layout(model().family.fields(kernel.n_components, kernel.n_features))
-        sums = Statistics(layout, np.empty(layout.size))
-        accumulate(kernel, X, None, sums.buffer, 1)
+        sums = Statistics.zeros(layout)
+        accumulate(kernel, X, None, sums.sums, 1)
         new = model().maximize(sums, start).components
         return cls(sums.N, new.means, new.covariances, sums.log_likelihood / len(X))
 

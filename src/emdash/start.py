@@ -10,7 +10,7 @@ Must never know: families (it asks the model), the loop, Dask.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from emdash.chunk import Chunk, Rows
 from emdash.engines.base import Engine, fold
+from emdash.kmeans import k_means
 from emdash.models.mixture import BLOCK_ROWS, Mixture, MixtureParameters
 from emdash.sources.base import Source
 from emdash.statistics import Statistics
@@ -32,7 +33,8 @@ SAMPLE_BYTES = 256 << 20
 """Most bytes of them; wide tables give fewer rows, but never less than 100 per component."""
 
 Array = NDArray[np.float64]
-Blocks = Iterator[tuple[Array, Array]]
+Sums = Callable[[Mixture[Any], MixtureParameters[Any]], Statistics]
+"""Takes the sums of the rows to start from, about given parameters."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,12 @@ def starting_rows(
 
 
 def start_from(
-    rows: Rows, model: Mixture[Any], K: int, method: str, random_state: np.random.RandomState
+    rows: Rows,
+    model: Mixture[Any],
+    K: int,
+    method: str,
+    random_state: np.random.RandomState,
+    n_threads: int = 1,
 ) -> MixtureParameters[Any]:
     """Return starting parameters for `K` components.
 
@@ -161,55 +168,79 @@ def start_from(
         Where the responsibilities come from; the same draws as scikit-learn.
     random_state : RandomState
         Advanced by the draws.
+    n_threads : int
+        Most threads; the answer does not depend on it.
     """
-    means, blocks = METHODS[method](rows, K, random_state)
+    means, sums = METHODS[method](rows, K, random_state, n_threads)
     about = model.reference(means)
-    statistics: Statistics = fold(model.statistics(x, r, about) for x, r in blocks)
-    return model.maximize(statistics, about)
+    return model.maximize(sums(model, about), about)
 
 
-def _blocks(rows: Rows) -> Iterator[tuple[int, Array]]:
+def _of_labels(rows: Rows, labels: NDArray[np.intp], n_threads: int) -> Sums:
+    """Return what sums rows whose components are known, in one compiled pass."""
+
+    def sums(model: Mixture[Any], about: MixtureParameters[Any]) -> Statistics:
+        from emdash._kernels.expect import accumulate
+
+        task = model.task(about)
+        result = Statistics.zeros(task.layout)
+        accumulate(task.kernel, rows, None, result.sums, n_threads, labels=labels)
+        return result
+
+    return sums
+
+
+def _of_blocks(blocks: Iterable[tuple[Array, Array]]) -> Sums:
+    """Return what sums blocks of rows with their responsibilities."""
+
+    def sums(model: Mixture[Any], about: MixtureParameters[Any]) -> Statistics:
+        total: Statistics = fold(model.statistics(x, r, about) for x, r in blocks)
+        return total
+
+    return sums
+
+
+def _blocks(rows: Rows) -> Iterator[Array]:
     for begin in range(0, len(rows), BLOCK_ROWS):
-        yield begin, np.asarray(rows[begin : begin + BLOCK_ROWS], dtype=np.float64)
+        yield np.asarray(rows[begin : begin + BLOCK_ROWS], dtype=np.float64)
 
 
-def _kmeans(rows: Rows, K: int, random_state: np.random.RandomState) -> tuple[Array, Blocks]:
-    """Return the labels of scikit-learn's k-means as responsibilities 0 and 1."""
-    from sklearn.cluster import KMeans
-
-    fit = KMeans(n_clusters=K, n_init=1, random_state=random_state).fit(rows)
-    one_hot = np.eye(K)
-    blocks = ((x, one_hot[fit.labels_[begin : begin + len(x)]]) for begin, x in _blocks(rows))
-    return np.asarray(fit.cluster_centers_, dtype=np.float64), blocks
+def _kmeans(
+    rows: Rows, K: int, random_state: np.random.RandomState, n_threads: int
+) -> tuple[Array, Sums]:
+    centres, labels = k_means(rows, K, random_state, n_threads)
+    return centres, _of_labels(rows, labels, n_threads)
 
 
-def _random(rows: Rows, K: int, random_state: np.random.RandomState) -> tuple[Array, Blocks]:
+def _random(
+    rows: Rows, K: int, random_state: np.random.RandomState, n_threads: int
+) -> tuple[Array, Sums]:
     """Return uniform random responsibilities, drawn block by block in the order of the rows."""
 
-    def draw() -> Blocks:
-        for _, x in _blocks(rows):
+    def draw() -> Iterator[tuple[Array, Array]]:
+        for x in _blocks(rows):
             r = random_state.uniform(size=(len(x), K))
             yield x, r / r.sum(axis=1, keepdims=True)
 
     mean = rows.mean(axis=0, dtype=np.float64)
-    return np.broadcast_to(mean, (K, len(mean))), draw()
+    return np.broadcast_to(mean, (K, len(mean))), _of_blocks(draw())
 
 
-def _rows_as_means(rows: Rows, indices: Any) -> tuple[Array, Blocks]:
+def _rows_as_means(rows: Rows, indices: Any) -> tuple[Array, Sums]:
     """Return one row per component; covariances start at ``reg_covar``."""
     x = np.asarray(rows[indices], dtype=np.float64)
-    return x, iter([(x, np.eye(len(x)))])
+    return x, _of_blocks([(x, np.eye(len(x)))])
 
 
 def _random_from_data(
-    rows: Rows, K: int, random_state: np.random.RandomState
-) -> tuple[Array, Blocks]:
+    rows: Rows, K: int, random_state: np.random.RandomState, n_threads: int
+) -> tuple[Array, Sums]:
     return _rows_as_means(rows, random_state.choice(len(rows), size=K, replace=False))
 
 
 def _kmeans_plusplus(
-    rows: Rows, K: int, random_state: np.random.RandomState
-) -> tuple[Array, Blocks]:
+    rows: Rows, K: int, random_state: np.random.RandomState, n_threads: int
+) -> tuple[Array, Sums]:
     from sklearn.cluster import kmeans_plusplus
 
     return _rows_as_means(rows, kmeans_plusplus(rows, K, random_state=random_state)[1])

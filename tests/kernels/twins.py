@@ -40,8 +40,10 @@ def posterior(shape, X, parameters):
     )
 
 
-def accumulate(shape, X, parameters, weights=None):
+def accumulate(shape, X, parameters, weights=None, labels=None):
     """The flat statistics in the kernels' layout, and the sums of absolute values of their terms.
+
+    Rows with a label have responsibility 1 there, whatever their densities are.
 
     The second array is the natural yardstick of a sum's rounding error:
     |error| <= c eps sum |terms|.
@@ -50,6 +52,9 @@ def accumulate(shape, X, parameters, weights=None):
     n, d = X.shape
     w = np.ones(n, dtype=EXACT) if weights is None else np.asarray(weights).astype(EXACT)
     _, log_likelihood, responsibilities, _ = posterior(shape, X, parameters)
+    if labels is not None:
+        responsibilities = np.eye(len(parameters[1]), dtype=EXACT)[labels]
+        log_likelihood = np.zeros(n, dtype=EXACT)
     r = responsibilities * w[:, None]
     values = [[(w * log_likelihood).sum()], [w.sum()], r.sum(axis=0)]
     scales = [[(w * (1 + abs(log_likelihood))).sum()], [w.sum()], r.sum(axis=0)]

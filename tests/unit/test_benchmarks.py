@@ -298,6 +298,35 @@ def test_rivals_runs_as_a_script(tmp_path: Path) -> None:
     assert [row[6] for row in table[1:]] == ["90", "30"]  # the targets for two threads
 
 
+def test_fits_refuses_to_time_another_answer(
+    suite: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fits = suite.fits
+    times = fits.beside("well", 1, 2_000)
+    assert times["k-means++"] > 0
+    assert times["Lloyd"] > 0
+    assert times["k-means++"] + times["Lloyd"] <= times["start"]
+    assert times["start"] + times["passes"] <= times["emdash CPU"]
+    fit = fits.GaussianMixture.fit
+
+    def wrong(self: Any, X: Any) -> Any:
+        fit(self, X).means_ += 0.1
+        return self
+
+    monkeypatch.setattr(fits.GaussianMixture, "fit", wrong)
+    with pytest.raises(fits.Disagreement, match="not the same fit"):
+        fits.beside("well", 1, 2_000)
+
+
+def test_fits_runs_as_a_script(tmp_path: Path) -> None:
+    arguments = ["--quick", "--threads", "1", "--overlaps", "well", "mod"]
+    head, *lines = table_of("fits", arguments, tmp_path)
+    assert [line[head.index("data")] for line in lines] == ["well", "mod"]
+    for line in lines:
+        for column in ("scikit-learn s", "emdash s", "ratio", "start CPU s", "passes CPU s"):
+            assert float(line[head.index(column)]) > 0
+
+
 @pytest.mark.parametrize(
     ("covariance_type", "counted", "scatter", "multiply_adds"),
     [

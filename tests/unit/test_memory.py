@@ -2,7 +2,8 @@
 
 Each kind of input is measured in a process of its own, at two numbers of rows:
 the high-water mark of its resident memory above what it held before the call,
-less the answer that was asked for.
+less the answer that was asked for. And the memory of a whole default fit, before
+and after its start is found.
 """
 
 import json
@@ -16,6 +17,17 @@ import pytest
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(), reason="only Linux resets the high-water mark"
 )
+
+STATUS = """
+def status(name):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(name)) * 1024
+
+
+def reset():  # the high-water mark begins anew
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+"""
 
 MEASURE = """
 import gc, json, os, sys, warnings
@@ -80,15 +92,9 @@ INPUTS = {
 }
 
 
-def status(name):
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith(name)) * 1024
-
-
 def excess(call, X):
     gc.collect()
-    with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # the high-water mark begins anew
+    reset()
     before = status("VmRSS")
     answer = call(X)
     asked_for = answer.nbytes if isinstance(answer, np.ndarray) else 0  # Dask's are lazy
@@ -127,10 +133,10 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_memory_does_not_grow_with_the_rows(kind, tmp_path):
+def measure(script, *arguments):
+    """Run a script in a process of its own and return what it prints."""
     run = subprocess.run(
-        [sys.executable, "-c", MEASURE, kind, str(tmp_path)],
+        [sys.executable, "-c", STATUS + script, *arguments],
         capture_output=True,
         text=True,
         # what is freed goes back at once, so that it does not hide what is taken next
@@ -138,9 +144,53 @@ def test_memory_does_not_grow_with_the_rows(kind, tmp_path):
         timeout=120,
     )
     assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_memory_does_not_grow_with_the_rows(kind, tmp_path):
     # 800 000 more rows: 51 MB as a copy, 102 MB as responsibilities, 6 MB as one number each.
     # Chunks of 8.4 MB are in memory one per thread, but two need not be full at once.
     more = 4e6 + (8.4e6 if kind in ("memory map", "file", "file in Fortran order") else 0)
-    for name, (few, many) in json.loads(run.stdout).items():
+    for name, (few, many) in measure(MEASURE, kind, str(tmp_path)).items():
         assert many - few < more, f"{name}: {few / 1e6:.1f} MB, then {many / 1e6:.1f} MB"
         assert many < 30e6, f"{name}: {many / 1e6:.1f} MB"
+
+
+WHOLE_FIT = """
+import json, warnings
+import numpy as np
+from emdash import GaussianMixture
+from emdash.estimators import _base
+
+warnings.simplefilter("ignore")
+rng = np.random.default_rng(0)
+X = 2 * rng.normal(size=(10, 10))[rng.integers(10, size=500_000)]
+for begin in range(0, len(X), 50_000):
+    X[begin : begin + 50_000] += rng.normal(size=(50_000, 10))
+model = GaussianMixture(10, max_iter=2, tol=0.0, n_threads=2)
+model.set_params(random_state=0).fit(X[:100_000])  # everything is imported, every pool started
+start_from = _base.start_from
+
+
+def then_begin_anew(*arguments):
+    start = start_from(*arguments)
+    found.append(status("VmHWM") - before)
+    reset()
+    return start
+
+
+_base.start_from = then_begin_anew
+found = []
+reset()
+before = status("VmRSS")
+model.fit(X)
+found.append(status("VmHWM") - before)
+print(json.dumps([excess / X.nbytes for excess in found]))
+"""
+
+
+def test_a_default_fit_takes_little_beside_the_data():
+    start, after = measure(WHOLE_FIT)
+    assert start < 0.25  # two numbers per row of ten, where scikit-learn copies the rows
+    assert after < 0.05

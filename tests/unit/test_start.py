@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import sklearn.cluster
@@ -210,3 +214,26 @@ def test_registry_is_what_the_estimator_accepts():
 
     (options,) = GaussianMixture._parameter_constraints["init_params"]
     assert options.options == set(start.METHODS)
+
+
+SMALL_FIT = """
+import os, threading
+import numpy as np
+from emdash import GaussianMixture
+threading.Thread.start = None  # whoever starts one in Python fails
+X = np.random.default_rng(0).normal(size=(200, 2))
+X[:100] += 4
+given = dict(weights_init=[0.5, 0.5], means_init=X[[0, 150]], precisions_init=[np.eye(2)] * 2)
+before = len(os.listdir("/proc/self/task"))
+for start in (given, {}):
+    GaussianMixture(2, n_threads=2, random_state=0, **start).fit(X).predict(X)
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are not counted here")
+def test_a_small_fit_starts_no_thread():
+    done = subprocess.run(
+        [sys.executable, "-c", SMALL_FIT], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.split() == ["0"], done.stderr

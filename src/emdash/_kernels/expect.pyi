@@ -11,6 +11,7 @@ def accumulate(
     out: NDArray[Any],
     n_threads: int,
     *,
+    labels: NDArray[Any] | None = ...,
     left_out: NDArray[Any] | None = ...,
 ) -> int: ...
 def posterior(

@@ -48,7 +48,8 @@ cdef struct Rows:
     # the caller's rows, and how they are cut
     const char *x
     const char *weights
-    Py_ssize_t step, d_step, weight_step
+    const char *labels      # NULL: responsibilities come from the densities
+    Py_ssize_t step, d_step, weight_step, labels_step
     bint is_float
     Py_ssize_t n
     Py_ssize_t block_rows   # whole tiles
@@ -73,8 +74,8 @@ cdef Rows _rows(FamilyKernel kernel, Strided x, Py_ssize_t block_rows):
     rows.d_step = x.d_step
     rows.is_float = x.is_float
     rows.n = x.n
-    rows.weights = NULL
-    rows.weight_step = 0
+    rows.weights = rows.labels = NULL
+    rows.weight_step = rows.labels_step = 0
     rows.next_step = rows.step if 0 < rows.step <= 2 * x.d * (4 if x.is_float else 8) else 0
     rows.block_rows = (block_rows + kernel.tile_rows - 1) // kernel.tile_rows * kernel.tile_rows
     return rows
@@ -98,10 +99,11 @@ cdef Strided _check_rows(FamilyKernel kernel, X):
     return x
 
 
-def accumulate(FamilyKernel kernel not None, X, weights, out, Py_ssize_t n_threads, *, left_out=None):
+def accumulate(FamilyKernel kernel not None, X, weights, out, Py_ssize_t n_threads, *, labels=None, left_out=None):
     """One EM pass: overwrite `out` with the sums over all rows of X.
 
-    IN X (n, d) float64 or float32, any strides; weights (n,) float64 or None; n_threads: upper bound.
+    IN X (n, d) float64 or float32, any strides; weights (n,) float64 or None; n_threads: upper bound;
+    labels (n,) intp or None: every row's component where that is known (no density is taken; the log-likelihood is 0).
     OUT out (statistics_size,) float64, contiguous: log-likelihood, weight, then the kernel's own sums;
     left_out (1,) float64, where not None: how many of the n x K log-densities were ruled out by a bound.
     Returns the first row that holds NaN or infinity (then `out` means nothing), or -1.
@@ -121,6 +123,11 @@ def accumulate(FamilyKernel kernel not None, X, weights, out, Py_ssize_t n_threa
             raise ValueError(f"weights has {w.n} elements, X {x.n} rows")
         rows.weights = w.data
         rows.weight_step = w.step
+    cdef Strided given
+    if labels is not None:
+        given = _check_labels(labels, x.n, kernel.n_components)
+        rows.labels = given.data
+        rows.labels_step = given.step
     cdef Py_ssize_t blocks = (x.n + rows.block_rows - 1) // rows.block_rows
     cdef int threads = _threads(kernel, x.n, blocks, n_threads)
     cdef Py_ssize_t block_size = rounded(size) + 8, thread_size = _pass_size(kernel)
@@ -149,6 +156,18 @@ def accumulate(FamilyKernel kernel not None, X, weights, out, Py_ssize_t n_threa
     if left_out is not None:
         left_out[0] = pruned
     return bad
+
+
+cdef Strided _check_labels(labels, Py_ssize_t n, Py_ssize_t K):
+    cdef Strided view = Strided(labels, "labels", 1, "intp")
+    cdef Py_ssize_t i, label
+    if view.n != n:
+        raise ValueError(f"labels has {view.n} elements, X {n} rows")
+    for i in range(n):
+        label = (<Py_ssize_t *>(view.data + i * view.step))[0]
+        if not 0 <= label < K:
+            raise ValueError(f"labels[{i}] is {label}, but there are {K} components")
+    return view
 
 
 cdef Py_ssize_t _pass_size(FamilyKernel kernel):
@@ -182,17 +201,20 @@ cdef void _pass(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, double 
                 rows.x + first * rows.step, rows.step, rows.d_step, rows.is_float, n, kernel.n_features))
             return
         tile.pruning = &pruning
+        if rows.labels != NULL:
+            _one_hot(&tile, rows.labels + first * rows.labels_step, rows.labels_step, K, density)
         first += n
         tile_weight = n if rows.weights == NULL else _sum(tile.weights, n)
         weight += tile_weight
         next_tile = rows.x + first * rows.step
-        if kernel.single and _single(kernel, rows, &tile, next_tile, density, sums, scratch, &bits):
-            log_likelihood += bits + kernel.single_zero * tile_weight
-            continue
-        kernel.log_density(&tile, density, scratch)
-        log_likelihood += emdash_softmax_tables[kernel.isa].normalise(
-            K, tile.padded, tile.stride, density, tile.weights, tile.unit_weights, next_tile, rows.next_step, NULL)
-        tile.fresh = True
+        if rows.labels == NULL:
+            if kernel.single and _single(kernel, rows, &tile, next_tile, density, sums, scratch, &bits):
+                log_likelihood += bits + kernel.single_zero * tile_weight
+                continue
+            kernel.log_density(&tile, density, scratch)
+            log_likelihood += emdash_softmax_tables[kernel.isa].normalise(
+                K, tile.padded, tile.stride, density, tile.weights, tile.unit_weights, next_tile, rows.next_step, NULL)
+            tile.fresh = True
         kernel.accumulate(&tile, density, sums, scratch)
     statistics[0] = log_likelihood * LN_2
     statistics[1] = weight
@@ -213,6 +235,15 @@ cdef bint _single(FamilyKernel kernel, const Rows *rows, const Tile *tile, const
         return False
     kernel.single_accumulate(tile, <float *>density, sums, scratch)
     return True
+
+
+cdef void _one_hot(const Tile *tile, const char *labels, Py_ssize_t step, Py_ssize_t K,
+                   double *responsibilities) noexcept nogil:
+    """OUT responsibilities (K, stride): the row's weight at its label, else 0."""
+    cdef Py_ssize_t i
+    memset(responsibilities, 0, K * tile.stride * sizeof(double))
+    for i in range(tile.n):
+        responsibilities[(<const Py_ssize_t *>(labels + i * step))[0] * tile.stride + i] = tile.weights[i]
 
 
 cdef double _sum(const double *x, Py_ssize_t n) noexcept nogil:

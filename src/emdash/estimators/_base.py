@@ -25,6 +25,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from emdash.em import Fit, Stop, em
 from emdash.engines import engine_for
 from emdash.engines.base import Engine
+from emdash.engines.local import usable_cores
 from emdash.estimators._step import Step
 from emdash.models.mixture import Mixture, MixtureParameters, Output
 from emdash.progress import Pass, Progress
@@ -207,7 +208,14 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
                 source = count_rows(source, engine)
                 self._check_rows(source)
                 rows = starting_rows(source, engine, self.n_components, random_state)
-            drawn = start_from(rows, model, self.n_components, self.init_params, random_state)
+            drawn = start_from(
+                rows,
+                model,
+                self.n_components,
+                self.init_params,
+                random_state,
+                self.n_threads or usable_cores(),
+            )
             yield self._apply_init(given, drawn)
 
     def _open(self, X: Any, *, reset: bool) -> Source:

@@ -119,6 +119,8 @@ class Gaussian(Family[GaussianParameters]):
         K, d = parameters.means.shape
         N, F, S = statistics.N, statistics.F, statistics.S
         shift = per_row(F, N)
+        if EPS * (shift**2).max() <= LOST * self.reg_covar:
+            return None  # whatever the variances are; in small fits they cost a tenth of the time
         covariances = self.shape.covariances(N, F, S, parameters.means, parameters.center)
         kept = LOST * (np.maximum(self.shape.variances(covariances, K, d), 0) + self.reg_covar)
         lost = EPS * shift**2 > kept

@@ -10,6 +10,9 @@
  */
 #ifndef EMDASH_VECTOR_NAMES /* lazy: each expands with the ISA and the type being compiled */
 #define EMDASH_VECTOR_NAMES
+#define EMDASH_GROUP (3 * EMDASH_VL) /* data rows in a register block */
+/* a quadratic form beyond this (overflow, inf - inf) counts as this */
+#define EMDASH_HUGE ((number)(EMDASH_SIZE == 8 ? 1e200 : 1e30))
 #define vec EMDASH_NAME(vec)
 #define vec_bits EMDASH_NAME(vec_bits)
 #define vec_memory EMDASH_NAME(vec_memory)

@@ -10,7 +10,6 @@
 #ifndef EMDASH_WHITEN_NAMES
 #define EMDASH_WHITEN_NAMES
 #define EMDASH_BAND (EMDASH_VL == 8 ? 8 : 4)
-#define EMDASH_GROUP (3 * EMDASH_VL) /* data rows in a register block */
 #endif
 
 /* number of doubles the packed factor takes: a multiple of 8 */

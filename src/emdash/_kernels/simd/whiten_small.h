@@ -4,12 +4,6 @@
  * lives in registers, W is broadcast from memory.  8.7x faster than the same loop with run-time d.
  * Included once per ISA and type: with float (single.h) every vector holds twice the rows.
  */
-#ifndef EMDASH_WHITEN_SMALL_NAMES
-#define EMDASH_WHITEN_SMALL_NAMES
-/* a quadratic form beyond this (overflow, inf - inf) counts as this */
-#define EMDASH_HUGE ((number)(EMDASH_SIZE == 8 ? 1e200 : 1e30))
-#endif
-
 /* numbers the packed factor takes: a multiple of 8 */
 EMDASH_FUNCTION ptrdiff_t EMDASH_NAME(small_size)(ptrdiff_t d) { return (d * (d + 1) / 2 + 7) / 8 * 8; }
 
