@@ -61,11 +61,14 @@ class Gaussian(Family[GaussianParameters]):
         Added to the diagonal of every covariance after the M-step, in the unit
         of the data squared. It makes the log-likelihood fall by a negligible
         amount instead of rising to infinity on repeated rows.
+    n_threads : int
+        Largest number of threads for the M-step; no number depends on it.
     """
 
-    def __init__(self, shape: CovarianceShape, reg_covar: float = 0.0) -> None:
+    def __init__(self, shape: CovarianceShape, reg_covar: float = 0.0, n_threads: int = 1) -> None:
         self.shape = shape
         self.reg_covar = reg_covar
+        self.n_threads = n_threads
 
     def fields(self, K: int, d: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
         return (("N", (K,)), ("F", (K, d)), ("S", self.shape.scatter_shape(K, d)))
@@ -97,11 +100,10 @@ class Gaussian(Family[GaussianParameters]):
         user may give them to start from, the terms cancel. Components with less
         than one row do not count.
         """
-        K, d = parameters.means.shape
         N, F, S = statistics.N, statistics.F, statistics.S
         shift = per_row(F, N)
-        covariances = self.shape.covariances(N, F, S, parameters.means, parameters.center)
-        kept = LOST * (np.maximum(self.shape.variances(covariances, K, d), 0) + self.reg_covar)
+        variances = self.shape.variances(N, F, S, parameters.means, parameters.center)
+        kept = LOST * (np.maximum(variances, 0) + self.reg_covar)
         lost = EPS * shift**2 > kept
         if not lost[N >= 1].any():
             return None
@@ -122,7 +124,7 @@ class Gaussian(Family[GaussianParameters]):
         ValueError
             If a covariance is not positive definite, naming the component.
         """
-        factors = self.shape.factor(covariances)
+        factors = self.shape.factor(covariances, self.n_threads)
         return GaussianParameters(
             means, covariances, factors, center_of(weights / np.sum(weights), means)
         )
