@@ -54,7 +54,8 @@ cdef class _Factors(_Matrices):
 cdef Strided _matrices(array, str name, Py_ssize_t K, Py_ssize_t size, bint writable=False):
     """IN array: (K, ...), C-ordered, `size` numbers per component."""
     cdef Strided view = Strided(array.reshape(K, -1), name, 2, "float64", writable)
-    if view.d != size or view.d_step != sizeof(double) or <size_t>view.data % sizeof(double) or <size_t>view.step % 8:
+    cdef bint aligned = (<size_t>view.data | <size_t>view.step) % sizeof(double) == 0
+    if view.d != size or view.d_step != sizeof(double) or not aligned:
         raise ValueError(f"{name} must be C-ordered with {size} numbers for each of {K} components")
     return view
 
@@ -82,7 +83,8 @@ def factor(covariances, out, Py_ssize_t n_threads=1):
 
     IN covariances (K, d, d): symmetric, only the upper triangles are read; n_threads: upper bound.
     OUT out (K, d, d): U upper triangular with U U' = inverse of the covariance.  All float64, C-ordered.
-    Returns the first component whose covariance is not positive definite or not finite (then `out` means nothing), or -1.
+    Returns the first component whose covariance is not positive definite or not finite (then `out` means nothing),
+    or -1.
     """
     cdef Py_ssize_t K = covariances.shape[0], d = covariances.shape[1], k
     cdef _Factors work = _Factors()
