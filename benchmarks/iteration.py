@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.data import Truth
 from emdash.engines import engine_for
+from emdash.engines.local import usable_cores
 from emdash.families.covariance import SHAPES
 from emdash.families.gaussian import Gaussian
 from emdash.models.mixture import Mixture, MixtureParameters
@@ -51,7 +52,9 @@ class Iteration:
         n_threads: int | None = None,
         engine: Any = None,
     ) -> None:
-        self.model = Mixture(Gaussian(SHAPES[covariance_type]))
+        self.model = Mixture(
+            Gaussian(SHAPES[covariance_type], n_threads=n_threads or usable_cores())
+        )
         source = open_source(X)
         self.source = ArraySource(X) if source is None else source
         self.engine = engine_for(self.source, n_threads) if engine is None else engine
@@ -64,5 +67,6 @@ class Iteration:
         """Run the iteration and return the log-likelihood per row of the start."""
         task = self.model.task(self.parameters)
         statistics = self.engine.total(task, self.source)
+        assert self.model.nearer(statistics, self.parameters) is None  # as every step of a fit asks
         self.result = self.model.maximize(statistics, self.parameters)
         return self.model.objective(statistics, self.parameters)

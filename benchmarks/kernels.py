@@ -1,4 +1,4 @@
-"""The compiled kernels alone: one call on rows in memory, without the M-step."""
+"""The compiled kernels alone, on rows in memory; and the M-step alone, which reads no row."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from emdash._kernels import threads
 from emdash._kernels.expect import accumulate, posterior
 from emdash.models.mixture import Expect
 
-__all__ = ["Accumulate", "Memory", "Outputs", "Posterior"]
+__all__ = ["Accumulate", "Memory", "Outputs", "Posterior", "Serial"]
 
 TYPES = ("full", "tied", "diag", "spherical")
 SHAPES = ((1, 4), (4, 16), (10, 10), (32, 32), (64, 64))
@@ -99,6 +99,31 @@ class Outputs:
     def time_output(self, output: str, shape: tuple[int, int]) -> None:
         """Answer for all rows with one thread."""
         self.question(self.chunk, 1, out=self.answers)
+
+
+class Serial:
+    """What an iteration does between two passes: the M-step, then bound parameters.
+
+    Catches a factorisation that lost speed, copies of K matrices of d x d, and work for tiny
+    fits that does not depend on their size.
+    """
+
+    params = (("full", "tied"), ((2, 2), (10, 10), (64, 64), (128, 64), (256, 16)), (1, 2))
+    param_names = ("covariance", "(d, K)", "threads")
+
+    def setup(self, covariance: str, shape: tuple[int, int], n_threads: int) -> None:
+        d, K = shape
+        truth = clusters(d, K, covariance_type=covariance)
+        X = draw(truth, max(200, 4 * d * K))  # every covariance must stay positive definite
+        self.iteration = Iteration(X, truth.nearby(), covariance, n_threads)
+        task = self.iteration.model.task(self.iteration.parameters)
+        self.statistics = self.iteration.engine.total(task, self.iteration.source)
+
+    def time_serial(self, covariance: str, shape: tuple[int, int], n_threads: int) -> None:
+        """Check the sums, maximise, factor, bind."""
+        model, parameters = self.iteration.model, self.iteration.parameters
+        model.nearer(self.statistics, parameters)
+        model.task(model.maximize(self.statistics, parameters))
 
 
 class Memory:

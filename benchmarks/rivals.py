@@ -100,8 +100,13 @@ MONITORED = (1, 10) if QUICK else (1, 10, 64)
 SAMPLE_SECONDS = 0.1
 """Short iterations are repeated until a sample takes this long."""
 
-SETTLE_SECONDS = 0.02
-"""Pause before a sample, for threads of the system before that spin until they sleep."""
+SETTLE_SECONDS = 0.2
+"""Pause before every sample, whoever's: the machine must be quiet when it begins.
+
+The threads of OpenBLAS spin for 100 ms after the call they worked for. NumPy and SciPy
+bring one pool each: after a pause of 20 ms both took 50 ms of the next system's 150 ms
+from it, and emdash needed 34 ms at tied (64,64) with two threads where it needs 19.
+"""
 
 
 @dataclass(frozen=True)

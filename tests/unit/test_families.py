@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from emdash.chunk import Chunk
 from emdash.families.covariance import SHAPES, center_of
 from emdash.families.factors import (
-    factor_matrix,
+    factor_matrices,
     factor_positive_precisions,
     factor_precision_matrix,
     factor_variances,
@@ -93,11 +93,11 @@ def test_unit_factors_are_those_of_unit_covariances(shape):
 
 def test_regularize_adds_to_diagonals_only(shape, covariances):
     before = covariances.copy()
-    found = as_matrices(shape, shape.regularize(covariances, 0.25))
+    found = shape.regularize(covariances, 0.25)
+    assert found is covariances  # K d^2 numbers: not copied
     np.testing.assert_allclose(
-        found - as_matrices(shape, before), [0.25 * np.eye(d)] * K, atol=1e-15
+        as_matrices(shape, found) - as_matrices(shape, before), [0.25 * np.eye(d)] * K, atol=1e-15
     )
-    np.testing.assert_array_equal(covariances, before)
 
 
 def test_number_of_parameters():
@@ -127,6 +127,17 @@ def test_m_step_is_weighted_maximum_likelihood(shape, rng):
     np.testing.assert_allclose(fitted.weights, N / 50, rtol=1e-14)
     np.testing.assert_allclose(fitted.components.means, means, rtol=1e-13)
     np.testing.assert_allclose(fitted.components.covariances, expected, rtol=1e-11, atol=1e-12)
+
+
+def test_variances_are_the_diagonals_of_the_covariances(shape, rng):
+    X, r = rng.normal(size=(50, d)) + 10, rng.dirichlet(np.ones(K), size=50)
+    about = Gaussian(shape).reference(X[:K])
+    sums = Gaussian(shape).statistics(X, r, about)
+    arguments = sums["N"], sums["F"], sums["S"], about.means, about.center
+    wanted = as_matrices(shape, shape.covariances(*arguments))
+    np.testing.assert_allclose(
+        shape.variances(*arguments), np.diagonal(wanted, axis1=1, axis2=2), rtol=1e-10
+    )
 
 
 def test_statistics_of_two_chunks_are_those_of_both(shape, covariances, rng):
@@ -162,7 +173,7 @@ def test_row_weights_multiply_rows(shape, covariances, rng):
     task = model.task(MixtureParameters(weights, family.parameters(weights, means, covariances)))
     weighted = task(Chunk(X, 0, 0, weights=repeats.astype(float)), 1)
     repeated = task(Chunk(np.repeat(X, repeats, axis=0), 0, 0), 1)
-    np.testing.assert_allclose(weighted.buffer, repeated.buffer, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(weighted.sums, repeated.sums, rtol=1e-12, atol=1e-12)
     assert weighted.weight == repeats.sum()
 
 
@@ -236,7 +247,7 @@ def test_pack_and_unpack(size, seed):
 def test_factors_of_random_matrices(size, seed):
     A = np.random.default_rng(seed).normal(size=(size, 2 * size))
     covariance = A @ A.T
-    U = factor_matrix(covariance, 0)
+    (U,) = factor_matrices(covariance[None])
     np.testing.assert_allclose(U.T @ covariance @ U, np.eye(size), atol=1e-9)
     precision = U @ U.T
     np.testing.assert_allclose(
@@ -250,14 +261,21 @@ def test_factors_of_random_matrices(size, seed):
 BAD = np.diag([1.0, -0.5])
 
 
+def among(matrix, k):
+    """Return three unit matrices, with this one in place of number `k`."""
+    matrices = np.stack([np.eye(2)] * 3)
+    matrices[k] = matrix
+    return matrices
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: factor_matrix(BAD, 2), r"component 2 .*smallest eigenvalue is -0\.5"),
-        (lambda: factor_matrix(BAD, None), "covariance of all components"),
-        (lambda: factor_matrix(np.zeros((2, 2)), 1), "component 1 .*eigenvalue is 0"),
-        (lambda: factor_matrix(np.full((2, 2), np.nan), 1), "component 1 .*infinity or NaN"),
-        (lambda: factor_matrix(np.diag([1, np.inf]), 0), "component 0 .*infinity or NaN"),
+        (lambda: factor_matrices(among(BAD, 2)), r"component 2 .*smallest eigenvalue is -0\.5"),
+        (lambda: factor_matrices(BAD), "covariance of all components"),
+        (lambda: factor_matrices(among(0 * BAD, 1)), "component 1 .*eigenvalue is 0"),
+        (lambda: factor_matrices(among(np.nan * BAD, 1)), "component 1 .*infinity or NaN"),
+        (lambda: factor_matrices(np.diag([1, np.inf])[None]), "component 0 .*infinity or NaN"),
         (lambda: factor_variances(np.array([[1.0, 1], [1, 0]])), "component 1 .*variance is 0"),
         (lambda: factor_variances(np.array([1.0, 2, -3])), "component 2 .*variance is -3"),
         (lambda: factor_variances(np.array([1.0, np.nan])), "component 1 .*nan"),

@@ -32,7 +32,7 @@ def one_pass(start, X, arithmetic, shape="full"):
         covariances = covariances[0]
     elif shape != "full":
         covariances = np.ones(SHAPES[shape].array_shape(*means.shape))
-    model = Mixture(Gaussian(SHAPES[shape], 0.0, arithmetic))
+    model = Mixture(Gaussian(SHAPES[shape], arithmetic=arithmetic))
     parameters = MixtureParameters(weights, model.family.parameters(weights, means, covariances))
     task = model.task(parameters)
     statistics = task(Chunk(X, 0, 0), 1)

@@ -8,6 +8,8 @@ child's first parallel region would wait for it forever.
 
 import os
 
+from cython.parallel cimport parallel, prange, threadid
+
 cdef extern from *:
     """
     #ifdef _OPENMP
@@ -44,6 +46,28 @@ cdef void team_started() noexcept nogil:
     """To be called before a region of more than one thread."""
     global _team_was_started
     _team_was_started = True
+
+
+cdef class Items:
+
+    cdef void run(self, Py_ssize_t index, int thread) noexcept nogil:
+        """Do one piece of work; `thread` is smaller than their number."""
+        pass
+
+
+cdef void run_items(Items items, Py_ssize_t n, int threads) noexcept:
+    """Run all, without the GIL.  IN threads: as team_size permits."""
+    cdef Py_ssize_t i
+    if threads > 1:
+        team_started()
+    with nogil:
+        if threads > 1:
+            with parallel(num_threads=threads):
+                for i in prange(n, schedule="dynamic", chunksize=1):
+                    items.run(i, threadid())
+        else:
+            for i in range(n):
+                items.run(i, 0)
 
 
 def openmp_enabled():

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import StrOptions
 
+from emdash.engines.local import usable_cores
 from emdash.estimators._base import BaseMixture
 from emdash.families.covariance import SHAPES, CovarianceShape, center_of
 from emdash.families.gaussian import Gaussian, GaussianParameters
@@ -188,7 +189,8 @@ class GaussianMixture(BaseMixture):
         return SHAPES[self.covariance_type]
 
     def _model(self) -> Mixture[GaussianParameters]:
-        return Mixture(Gaussian(self._shape, self.reg_covar, self.arithmetic))
+        threads = usable_cores() if self.n_threads is None else self.n_threads
+        return Mixture(Gaussian(self._shape, self.reg_covar, threads, self.arithmetic))
 
     def _check_init(self, d: int) -> dict[str, Array]:
         K = self.n_components

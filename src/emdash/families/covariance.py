@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emdash.families.factors import (
-    factor_matrix,
+    diagonal,
+    factor_matrices,
     factor_positive_precisions,
     factor_precision_matrix,
     factor_variances,
@@ -89,14 +90,14 @@ class CovarianceShape(ABC):
 
     @abstractmethod
     def regularize(self, covariances: Array, reg_covar: float) -> Array:
-        """Return the covariances with `reg_covar` added to their diagonals."""
+        """Add `reg_covar` to the diagonals of the covariances, in place, and return them."""
 
     @abstractmethod
-    def factor(self, covariances: Array) -> Array:
+    def factor(self, covariances: Array, n_threads: int = 1) -> Array:
         """Return the Cholesky factors of the precisions, as scikit-learn defines them.
 
         ``U`` upper triangular with ``U U' =`` precision; ``1 / sigma`` where the
-        covariance is diagonal.
+        covariance is diagonal. They do not depend on the number of threads.
 
         Raises
         ------
@@ -105,8 +106,8 @@ class CovarianceShape(ABC):
         """
 
     @abstractmethod
-    def variances(self, covariances: Array, K: int, d: int) -> Array:
-        """Return the variance of every feature in every component, shape (K, d)."""
+    def variances(self, N: Array, F: Array, S: Array, means: Array, center: Array) -> Array:
+        """Return the diagonals of :meth:`covariances`, shape (K, d), without the rest of them."""
 
     @abstractmethod
     def upper(self, factors: Array) -> Array:
@@ -176,16 +177,17 @@ class _Matrices(CovarianceShape):
         return np.broadcast_to(np.eye(d), self.array_shape(K, d)).copy()
 
     def regularize(self, covariances: Array, reg_covar: float) -> Array:
-        return covariances + reg_covar * np.eye(covariances.shape[-1])
+        np.einsum("...ii->...i", covariances)[...] += reg_covar
+        return covariances
+
+    def factor(self, covariances: Array, n_threads: int = 1) -> Array:
+        return factor_matrices(covariances, n_threads)
 
     def precisions(self, factors: Array) -> Array:
         return factors @ np.swapaxes(factors, -1, -2)
 
     def covariances_of(self, factors: Array) -> Array:
         return np.asarray(np.linalg.inv(self.precisions(factors)), dtype=np.float64)
-
-    def variances(self, covariances: Array, K: int, d: int) -> Array:
-        return np.broadcast_to(np.diagonal(covariances, axis1=-2, axis2=-1), (K, d))
 
     def upper(self, factors: Array) -> Array:
         if np.tril(factors, -1).any():
@@ -203,9 +205,10 @@ class _Variances(CovarianceShape):
         return np.ones(self.array_shape(K, d))
 
     def regularize(self, covariances: Array, reg_covar: float) -> Array:
-        return covariances + reg_covar
+        covariances += reg_covar
+        return covariances
 
-    def factor(self, covariances: Array) -> Array:
+    def factor(self, covariances: Array, n_threads: int = 1) -> Array:
         return factor_variances(covariances)
 
     def factor_precisions(self, precisions: Array) -> Array:
@@ -217,8 +220,8 @@ class _Variances(CovarianceShape):
     def covariances_of(self, factors: Array) -> Array:
         return np.asarray(factors**-2.0)
 
-    def variances(self, covariances: Array, K: int, d: int) -> Array:
-        return np.broadcast_to(covariances.reshape(K, -1), (K, d))
+    def variances(self, N: Array, F: Array, S: Array, means: Array, center: Array) -> Array:
+        return np.broadcast_to(self.covariances(N, F, S, means, center), means.shape)
 
     def upper(self, factors: Array) -> Array:
         return factors
@@ -251,11 +254,15 @@ class Full(_Matrices):
         return S
 
     def covariances(self, N: Array, F: Array, S: Array, means: Array, center: Array) -> Array:
-        shift = per_row(F, N)
-        return unpack(per_row(S, N), means.shape[1]) - shift[:, :, None] * shift[:, None, :]
+        from emdash._kernels.factor import covariances
 
-    def factor(self, covariances: Array) -> Array:
-        return np.stack([factor_matrix(c, k) for k, c in enumerate(covariances)])
+        K, d = means.shape
+        result = np.empty((K, d, d))
+        covariances(N + EMPTY, S, per_row(F, N), result)
+        return result
+
+    def variances(self, N: Array, F: Array, S: Array, means: Array, center: Array) -> Array:
+        return per_row(S[:, diagonal(means.shape[1])], N) - per_row(F, N) ** 2
 
     def factor_precisions(self, precisions: Array) -> Array:
         return np.stack([factor_precision_matrix(p, k) for k, p in enumerate(precisions)])
@@ -300,8 +307,10 @@ class Tied(_Matrices):
         within = unpack(S, means.shape[1]) - (N[:, None] * between).T @ between
         return np.asarray(within / N.sum())
 
-    def factor(self, covariances: Array) -> Array:
-        return factor_matrix(covariances, None)
+    def variances(self, N: Array, F: Array, S: Array, means: Array, center: Array) -> Array:
+        between = means + per_row(F, N) - center
+        within = S[diagonal(means.shape[1])] - N @ between**2
+        return np.broadcast_to(within / N.sum(), means.shape)
 
     def factor_precisions(self, precisions: Array) -> Array:
         return factor_precision_matrix(precisions, None)
@@ -367,6 +376,10 @@ class Spherical(_Variances):
     def covariances(self, N: Array, F: Array, S: Array, means: Array, center: Array) -> Array:
         squared_shift = (per_row(F, N) ** 2).sum(axis=1)
         return np.asarray((per_row(S, N) - squared_shift) / means.shape[1])
+
+    def variances(self, N: Array, F: Array, S: Array, means: Array, center: Array) -> Array:
+        each = self.covariances(N, F, S, means, center)
+        return np.broadcast_to(each[:, None], means.shape)
 
     def log_determinants(self, factors: Array, K: int, d: int) -> Array:
         return d * np.log(factors)

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "factor_matrix",
+    "diagonal",
+    "factor_matrices",
     "factor_positive_precisions",
     "factor_precision_matrix",
     "factor_variances",
@@ -39,19 +40,34 @@ def _where(k: int | None) -> str:
     return "all components" if k is None else f"component {k}"
 
 
-def factor_matrix(covariance: Array, k: int | None) -> Array:
-    """Return upper-triangular ``U`` with ``U U'`` = inverse of one (d, d) matrix."""
-    from scipy.linalg.lapack import dpotrf, dtrtri
+def factor_matrices(covariances: Array, n_threads: int = 1) -> Array:
+    """Return upper-triangular ``U`` with ``U U'`` = inverse, of each matrix.
 
-    if not np.isfinite(covariance).all():
-        raise _ill_defined(_where(k), "it holds infinity or NaN: values of X overflow when squared")
-    lower, info = dpotrf(covariance, lower=1, clean=1)
-    if info == 0:
-        inverse, info = dtrtri(lower, lower=1)
-    if info != 0:
-        smallest = np.linalg.eigvalsh(covariance)[0]
-        raise _ill_defined(_where(k), f"its smallest eigenvalue is {smallest:.3g}")
-    return np.ascontiguousarray(inverse.T)
+    Parameters
+    ----------
+    covariances : (K, d, d) or (d, d)
+        Symmetric; one for each component, or one for all.
+    n_threads : int
+        Largest number of threads; the factors do not depend on it.
+
+    Raises
+    ------
+    ValueError
+        If one is not positive definite, naming the first component.
+    """
+    from emdash._kernels.factor import factor
+
+    d = covariances.shape[-1]
+    matrices = np.ascontiguousarray(covariances.reshape(-1, d, d), dtype=np.float64)
+    factors = np.empty(matrices.shape)
+    bad = factor(matrices, factors, n_threads)
+    if bad < 0:
+        return factors.reshape(covariances.shape)
+    where = _where(None if covariances.ndim == 2 else bad)
+    if not np.isfinite(matrices[bad]).all():
+        raise _ill_defined(where, "it holds infinity or NaN: values of X overflow when squared")
+    smallest = np.linalg.eigvalsh(matrices[bad])[0]
+    raise _ill_defined(where, f"its smallest eigenvalue is {smallest:.3g}")
 
 
 def factor_precision_matrix(precision: Array, k: int | None) -> Array:
@@ -92,6 +108,12 @@ def factor_positive_precisions(precisions: Array) -> Array:
 def _triangle(d: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return rows and columns of a lower triangle; kept, since small fits need it all the time."""
     return np.tril_indices(d)
+
+
+def diagonal(d: int) -> NDArray[np.intp]:
+    """Return where the diagonal of a (d, d) matrix lies in its packed lower triangle."""
+    i = np.arange(d)
+    return i * (i + 3) // 2
 
 
 def pack(matrix: Array) -> Array:

@@ -62,16 +62,23 @@ class Gaussian(Family[GaussianParameters]):
         Added to the diagonal of every covariance after the M-step, in the unit
         of the data squared. It makes the log-likelihood fall by a negligible
         amount instead of rising to infinity on repeated rows.
+    n_threads : int
+        Largest number of threads for the M-step; no number depends on it.
     arithmetic : {"float64", "float32"}
         What passes compute in. With "float32" those that would lose too many
         digits are float64 all the same: the bound kernel's ``arithmetic`` tells.
     """
 
     def __init__(
-        self, shape: CovarianceShape, reg_covar: float = 0.0, arithmetic: str = "float64"
+        self,
+        shape: CovarianceShape,
+        reg_covar: float = 0.0,
+        n_threads: int = 1,
+        arithmetic: str = "float64",
     ) -> None:
         self.shape = shape
         self.reg_covar = reg_covar
+        self.n_threads = n_threads
         self.arithmetic = arithmetic
 
     def fields(self, K: int, d: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
@@ -116,20 +123,34 @@ class Gaussian(Family[GaussianParameters]):
         began with; if those it ends with are so much narrower that it should not have
         been one, the sums are taken again, too.
         """
-        K, d = parameters.means.shape
-        N, F, S = statistics.N, statistics.F, statistics.S
-        shift = per_row(F, N)
-        if EPS * (shift**2).max() <= LOST * self.reg_covar:
-            return None  # whatever the variances are; in small fits they cost a tenth of the time
-        covariances = self.shape.covariances(N, F, S, parameters.means, parameters.center)
-        kept = LOST * (np.maximum(self.shape.variances(covariances, K, d), 0) + self.reg_covar)
-        lost = EPS * shift**2 > kept
-        if not lost[N >= 1].any() and (
-            self._single(parameters) is None
-            or holds(self.shape.regularize(covariances, self.reg_covar)[N >= 1], shift[N >= 1])
-        ):
+        shift = per_row(statistics.F, statistics.N)
+        lost = self._lost_digits(statistics, shift, parameters)
+        if not lost and self._single_held(statistics, shift, parameters):
             return None
-        return self.from_factors(N, parameters.means + shift, parameters.precisions_cholesky)
+        return self.from_factors(
+            statistics.N, parameters.means + shift, parameters.precisions_cholesky
+        )
+
+    def _lost_digits(
+        self, statistics: Statistics, shift: Array, parameters: GaussianParameters
+    ) -> bool:
+        """Tell whether variances cancelled against shifts of the means."""
+        if EPS * (shift**2).max() <= LOST * self.reg_covar:
+            return False  # whatever the variances are; in small fits they cost a tenth of the time
+        N, F, S = statistics.N, statistics.F, statistics.S
+        variances = self.shape.variances(N, F, S, parameters.means, parameters.center)
+        kept = LOST * (np.maximum(variances, 0) + self.reg_covar)
+        return bool((EPS * shift**2 > kept)[N >= 1].any())
+
+    def _single_held(
+        self, statistics: Statistics, shift: Array, parameters: GaussianParameters
+    ) -> bool:
+        """Tell whether a pass in float32, if it was one, was good enough for what it found."""
+        if self._single(parameters) is None:
+            return True
+        N, F, S = statistics.N, statistics.F, statistics.S
+        found = self.shape.covariances(N, F, S, parameters.means, parameters.center)
+        return holds(self.shape.regularize(found, self.reg_covar)[N >= 1], shift[N >= 1])
 
     def parameters(self, weights: Array, means: Array, covariances: Array) -> GaussianParameters:
         """Return the record of parameters with these means and covariances.
@@ -146,7 +167,7 @@ class Gaussian(Family[GaussianParameters]):
         ValueError
             If a covariance is not positive definite, naming the component.
         """
-        factors = self.shape.factor(covariances)
+        factors = self.shape.factor(covariances, self.n_threads)
         return GaussianParameters(
             means, covariances, factors, center_of(weights / np.sum(weights), means)
         )
