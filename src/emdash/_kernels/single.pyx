@@ -35,7 +35,8 @@ cdef extern from "simd/single.h":
         void (*scatter)(Py_ssize_t d, const float *x, Py_ssize_t stride, Py_ssize_t rows, const float *resp,
                         const float *mean, float *lanes) noexcept nogil
         void (*widen)(Py_ssize_t d, float *lanes, double *sums) noexcept nogil
-        void (*fold)(Py_ssize_t d, const double *sums, const float *lanes, double *N, double *F, double *S) noexcept nogil
+        void (*fold)(Py_ssize_t d, const double *sums, const float *lanes, double *N, double *F,
+                     double *S) noexcept nogil
     const emdash_single_table *emdash_single_tables[]
 
 cdef double LOG2_E = 1.4426950408889634
