@@ -13,7 +13,6 @@ Measured ratios to FullKernel: docs/float32.md.
 
 import numpy
 
-from libc.math cimport INFINITY
 from libc.string cimport memcpy, memset
 
 from emdash._kernels.gaussian import FullKernel
@@ -61,13 +60,13 @@ cdef class SingleKernel(FamilyKernel):
 
     def __init__(self, log_offsets, means, precisions_cholesky, center, unit, double reach):
         self.exact = FullKernel(log_offsets, means, precisions_cholesky)
-        K, d = self.exact.n_components, self.exact.n_features
+        d = self.exact.n_features
         if d > 16:
             raise ValueError(f"at most 16 features, not {d}")
         center, unit = (numpy.array(a, dtype=numpy.float64) for a in (center, unit))
         if center.shape != (d,) or unit.shape != (d,):
             raise ValueError(f"center and unit must have shape ({d},), not {center.shape} and {unit.shape}")
-        self.arrays = (log_offsets, means, precisions_cholesky, center, unit, reach)
+        self.arrays = (*self.exact.__reduce__()[1], center, unit, reach)
         self._sizes()
         means = numpy.asarray(means, dtype=numpy.float64)
         rounded_means = ((means - center) * unit).astype(numpy.float32)
