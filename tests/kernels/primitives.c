@@ -121,6 +121,6 @@ static int EMDASH_NAME(check)(const char *isa) {
 }
 
 #if EMDASH_SIZE == 4
-static const struct emdash_check_table EMDASH_TABLE(check_table) = {EMDASH_DOUBLE(check), EMDASH_NAME(check)};
+static const struct emdash_check_table EMDASH_DOUBLE(check_table) = {EMDASH_DOUBLE(check), EMDASH_NAME(check)};
 #endif
 #endif

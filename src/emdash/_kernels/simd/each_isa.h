@@ -4,15 +4,14 @@
  * after double, so that what double needs is there (each_number.h).
  * In the body EMDASH_VL is how many numbers there are in a vector, EMDASH_BYTES how many bytes (0: no vectors),
  * EMDASH_REGISTERS the number of vector registers.  EMDASH_NAME(x) makes the name x unique to the instruction set and
- * the type, EMDASH_DOUBLE(x) is what the same name means for double, EMDASH_TABLE(x) is unique to the instruction set.
+ * the type, EMDASH_DOUBLE(x) is what the same name means for double (a table of both types is named so, too).
  * One body for each type and translation unit.
  */
 #include "isa.h"
 
 /* name## keeps a name that is a macro itself (vector.h) from expanding */
 #define EMDASH_NAME(name) EMDASH_PASTE(emdash_##name##_, EMDASH_ISA, EMDASH_SUFFIX)
-#define EMDASH_DOUBLE(name) EMDASH_PASTE(emdash_##name##_, EMDASH_ISA, _double)
-#define EMDASH_TABLE(name) EMDASH_PASTE(emdash_##name##_, EMDASH_ISA, )
+#define EMDASH_DOUBLE(name) EMDASH_PASTE(emdash_##name##_, EMDASH_ISA, )
 #define EMDASH_PASTE(stem, isa, suffix) EMDASH_PASTE_(stem, isa, suffix)
 #define EMDASH_PASTE_(stem, isa, suffix) stem##isa##suffix
 

@@ -5,7 +5,7 @@
  */
 #define number double
 #define EMDASH_SIZE 8
-#define EMDASH_SUFFIX _double
+#define EMDASH_SUFFIX
 #if EMDASH_BYTES > 0
 #define EMDASH_VL (EMDASH_BYTES / 8)
 #else

@@ -73,7 +73,7 @@ EMDASH_FUNCTION void EMDASH_NAME(fold)(ptrdiff_t d, const double *sums, const fl
     EMDASH_NAME(fold_lanes)(d, lanes, N, F, S);
 }
 
-static const struct emdash_single_table EMDASH_TABLE(single_table) = {
+static const struct emdash_single_table EMDASH_DOUBLE(single_table) = {
     EMDASH_NAME(small_size), EMDASH_NAME(pack_small), EMDASH_NAME(lanes_size),
     EMDASH_NAME(sums_size), EMDASH_NAME(narrow), EMDASH_NAME(quadratic_form),
     EMDASH_NAME(scatter_lanes), EMDASH_NAME(widen), EMDASH_NAME(fold),

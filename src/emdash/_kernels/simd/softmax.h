@@ -210,7 +210,7 @@ static void EMDASH_NAME(posterior)(ptrdiff_t K, ptrdiff_t rows, ptrdiff_t stride
     }
 }
 #else
-static const struct emdash_softmax_table EMDASH_TABLE(softmax_table) = {
+static const struct emdash_softmax_table EMDASH_DOUBLE(softmax_table) = {
     EMDASH_DOUBLE(normalise), EMDASH_NAME(normalise), EMDASH_DOUBLE(posterior), EMDASH_DOUBLE(spread)};
 #endif
 #endif
