@@ -3,6 +3,8 @@
 Tolerances are a forward error analysis of float32, `limits`: nothing in it is fitted.
 """
 
+import pickle
+
 import numpy as np
 import pytest
 import twins
@@ -89,6 +91,24 @@ def test_statistics_equal_the_twin(d, isa):
         check(parameters, X, rng.integers(0, 3, size=n).astype(float))
         exact = statistics(FullKernel(*parameters), X)
         assert (statistics(single(parameters), X) != exact)[2 + K :].any()  # it was float32
+
+
+def test_many_components_in_short_tiles(isa):
+    parameters = twins.random_parameters("full", 120, 9, np.random.default_rng(20))
+    check(parameters, twins.random_rows(parameters, 250, np.random.default_rng(21)))
+
+
+def test_a_pickled_kernel_is_the_same(isa):
+    parameters = twins.random_parameters("full", 3, 4, np.random.default_rng(22))
+    X = twins.random_rows(parameters, 700, np.random.default_rng(23))
+    kernel = single(parameters)
+    before = statistics(kernel, X)
+    copy = pickle.loads(pickle.dumps(kernel))
+    for array in parameters:
+        array[...] = 0  # the kernel has copies
+    assert copy.arithmetic == "float32"
+    for same in (kernel, copy, pickle.loads(pickle.dumps(kernel))):
+        assert (statistics(same, X) == before).all()
 
 
 def test_data_far_from_the_origin_lose_nothing(isa):

@@ -375,5 +375,7 @@ def test_roofline_runs_as_a_script(tmp_path: Path) -> None:
 def test_float32_runs_as_a_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMDASH_BENCH_QUICK", "1")
     table = table_of("float32", ["--rounds", "1"], tmp_path)
-    covariances = {row[0]: float(row[2]) for row in table if row[0].startswith(("0 ", "cond"))}
-    assert covariances["0 sigma from the origin"] < 1e-4 < 1e-2 < covariances["condition 1e+08"]
+    rows = {row[0]: row for row in table if row[0].startswith(("0 ", "cond"))}
+    tame, wild = rows["0 sigma from the origin"], rows["condition 1e+08"]
+    assert (tame[2], wild[2]) == ("float32", "float64")
+    assert float(tame[5]) < 1e-4 < 1e-2 < float(wild[5])

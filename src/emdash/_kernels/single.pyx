@@ -13,7 +13,6 @@ Measured ratios to FullKernel: docs/float32.md.
 
 import numpy
 
-from libc.math cimport INFINITY
 from libc.string cimport memcpy, memset
 
 from emdash._kernels.gaussian import FullKernel
@@ -35,7 +34,8 @@ cdef extern from "simd/single.h":
         void (*scatter)(Py_ssize_t d, const float *x, Py_ssize_t stride, Py_ssize_t rows, const float *resp,
                         const float *mean, float *lanes) noexcept nogil
         void (*widen)(Py_ssize_t d, float *lanes, double *sums) noexcept nogil
-        void (*fold)(Py_ssize_t d, const double *sums, const float *lanes, double *N, double *F, double *S) noexcept nogil
+        void (*fold)(Py_ssize_t d, const double *sums, const float *lanes, double *N, double *F,
+                     double *S) noexcept nogil
     const emdash_single_table *emdash_single_tables[]
 
 cdef double LOG2_E = 1.4426950408889634
@@ -60,13 +60,13 @@ cdef class SingleKernel(FamilyKernel):
 
     def __init__(self, log_offsets, means, precisions_cholesky, center, unit, double reach):
         self.exact = FullKernel(log_offsets, means, precisions_cholesky)
-        K, d = self.exact.n_components, self.exact.n_features
+        d = self.exact.n_features
         if d > 16:
             raise ValueError(f"at most 16 features, not {d}")
         center, unit = (numpy.array(a, dtype=numpy.float64) for a in (center, unit))
         if center.shape != (d,) or unit.shape != (d,):
             raise ValueError(f"center and unit must have shape ({d},), not {center.shape} and {unit.shape}")
-        self.arrays = (log_offsets, means, precisions_cholesky, center, unit, reach)
+        self.arrays = (*self.exact.__reduce__()[1], center, unit, reach)
         self._sizes()
         means = numpy.asarray(means, dtype=numpy.float64)
         rounded_means = ((means - center) * unit).astype(numpy.float32)

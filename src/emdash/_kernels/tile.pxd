@@ -23,7 +23,7 @@ cdef struct Tile:
     Py_ssize_t stride
     Py_ssize_t row_stride
     Py_ssize_t n            # real rows, at least 1
-    Py_ssize_t padded       # n rounded up to a multiple of 24 (48 if kernel.single); rows n.. of `columns` repeat row n - 1
+    Py_ssize_t padded       # n rounded up to a multiple of 24 (48 if kernel.single); rows n.. of `columns` repeat n - 1
     bint unit_weights       # all weights of rows 0..padded are 1
     Pruning *pruning        # log_density only: what it may leave out
     bint fresh              # accumulate only: `scratch` is as log_density left it for this very tile

@@ -3,23 +3,23 @@
  * IN  EMDASH_BODY: the file to include, as a string; EMDASH_SINGLE, if defined: once more for numbers of type float,
  * after double, so that what double needs is there (each_number.h).
  * In the body EMDASH_VL is how many numbers there are in a vector, EMDASH_BYTES how many bytes (0: no vectors),
- * EMDASH_REGISTERS the number of vector registers.  EMDASH_NAME(x) makes the name x unique to the instruction set and the
- * type, EMDASH_DOUBLE(x) is what the same name means for double, EMDASH_TABLE(x) is unique to the instruction set.
+ * EMDASH_REGISTERS the number of vector registers.  EMDASH_NAME(x) makes the name x unique to the instruction set and
+ * the type, EMDASH_DOUBLE(x) is what the same name means for double (a table of both types is named so, too).
  * One body for each type and translation unit.
  */
 #include "isa.h"
 
 /* name## keeps a name that is a macro itself (vector.h) from expanding */
 #define EMDASH_NAME(name) EMDASH_PASTE(emdash_##name##_, EMDASH_ISA, EMDASH_SUFFIX)
-#define EMDASH_DOUBLE(name) EMDASH_PASTE(emdash_##name##_, EMDASH_ISA, _double)
-#define EMDASH_TABLE(name) EMDASH_PASTE(emdash_##name##_, EMDASH_ISA, )
+#define EMDASH_DOUBLE(name) EMDASH_PASTE(emdash_##name##_, EMDASH_ISA, )
 #define EMDASH_PASTE(stem, isa, suffix) EMDASH_PASTE_(stem, isa, suffix)
 #define EMDASH_PASTE_(stem, isa, suffix) stem##isa##suffix
 
 #ifdef EMDASH_X86
 /* The options must reach the functions, not only the file: hence pragmas and not compiler flags. */
 #ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"))), \
+                             apply_to = function)
 #else
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,prefer-vector-width=512")

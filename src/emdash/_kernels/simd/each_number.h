@@ -1,10 +1,11 @@
 /* Compiles the file EMDASH_BODY for one instruction set: for double and, with EMDASH_SINGLE, then for float.
  *
- * Chosen: the type of the numbers is a parameter of the inclusion, like the instruction set, so no loop is written twice.
+ * Chosen: the type of the numbers is a parameter of the inclusion, like the instruction set, so no loop is written
+ * twice.
  */
 #define number double
 #define EMDASH_SIZE 8
-#define EMDASH_SUFFIX _double
+#define EMDASH_SUFFIX
 #if EMDASH_BYTES > 0
 #define EMDASH_VL (EMDASH_BYTES / 8)
 #else

@@ -213,6 +213,6 @@ static void EMDASH_NAME(covariance)(ptrdiff_t d, double N, const double *S, cons
     }
 }
 
-static const struct emdash_factor_table EMDASH_TABLE(factor_table) = {
+static const struct emdash_factor_table EMDASH_NAME(factor_table) = {
     EMDASH_NAME(factor_scratch), EMDASH_NAME(factor), EMDASH_NAME(covariance)};
 #endif

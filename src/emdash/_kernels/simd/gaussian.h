@@ -69,7 +69,7 @@ static const struct emdash_gaussian_table *const emdash_gaussian_tables[EMDASH_I
 #include "scatter.h"
 #include "moments.h"
 
-static const struct emdash_gaussian_table EMDASH_TABLE(gaussian_table) = {
+static const struct emdash_gaussian_table EMDASH_NAME(gaussian_table) = {
     EMDASH_NAME(factor_size), EMDASH_NAME(pack_factor), EMDASH_NAME(whiten_scratch), EMDASH_NAME(quadratic_form),
     EMDASH_NAME(bands_size), EMDASH_NAME(pack_bands), EMDASH_NAME(most_directions), EMDASH_NAME(directions_scratch),
     EMDASH_NAME(directions), EMDASH_NAME(marginals), EMDASH_NAME(project), EMDASH_NAME(guess),

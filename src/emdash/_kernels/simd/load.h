@@ -194,5 +194,5 @@ static int EMDASH_NAME(load)(const char *x, ptrdiff_t row_step, ptrdiff_t featur
         return EMDASH_NAME(copy)(x, row_step, feature_step, 0, n, padded, d, columns, stride, rows, row_stride);
 }
 
-static const struct emdash_load_table EMDASH_TABLE(load_table) = {EMDASH_NAME(load)};
+static const struct emdash_load_table EMDASH_NAME(load_table) = {EMDASH_NAME(load)};
 #endif

@@ -62,18 +62,6 @@ EMDASH_INLINE void EMDASH_NAME(moments_lanes_block)(const int b, const int c, co
         }
 }
 
-/* The rows that count, without a branch, see scatter.h.  OUT index, counting (found): which, and their resp. */
-EMDASH_INLINE ptrdiff_t EMDASH_NAME(counting)(ptrdiff_t rows, const double *resp, const double *weights, int *index,
-                                              double *counting) {
-    ptrdiff_t found = 0;
-    for (ptrdiff_t i = 0; i < rows; i++) {
-        index[found] = (int)i;
-        counting[found] = resp[i];
-        found += resp[i] > EMDASH_CUT * weights[i];
-    }
-    return found;
-}
-
 /* c vectors of features of one component, over the rows that count.  OUT F, S += */
 EMDASH_INLINE void EMDASH_NAME(moments_features_block)(const int c, const int squares, const double *x, ptrdiff_t row_stride,
                                                        ptrdiff_t found, const int *index, const double *resp,
@@ -129,15 +117,15 @@ EMDASH_INLINE void EMDASH_NAME(moments_features)(const int squares, ptrdiff_t K,
                                                  ptrdiff_t row_stride, ptrdiff_t rows, const double *resp, ptrdiff_t stride,
                                                  const double *weights, const double *means, double *F, double *S) {
     int index[EMDASH_LONGEST_TILE];
-    double counting[EMDASH_LONGEST_TILE];
+    double chosen[EMDASH_LONGEST_TILE];
     for (ptrdiff_t k = 0; k < K; k++, resp += stride, means += full, F += full, S += full) {
-        const ptrdiff_t found = EMDASH_NAME(counting)(rows, resp, weights, index, counting);
+        const ptrdiff_t found = EMDASH_NAME(significant)(rows, resp, weights, index, chosen);
         for (ptrdiff_t j = 0, c; j < full && found; j += c * EMDASH_VL) {
             c = (full - j) / EMDASH_VL;
 #define EMDASH_CASE(C) \
     case C: \
-        EMDASH_NAME(moments_features_block)(C, squares, rows_x + j, row_stride, found, index, counting, means + j, F + j, \
-                                            S + j); break;
+        EMDASH_NAME(moments_features_block)(C, squares, rows_x + j, row_stride, found, index, chosen, means + j, \
+                                            F + j, S + j); break;
             switch (c = c < EMDASH_FEATURES_J ? c : EMDASH_FEATURES_J) {
                 EMDASH_CASE(1) EMDASH_CASE(2) EMDASH_CASE(3) EMDASH_CASE(4)
 #if EMDASH_REGISTERS == 32

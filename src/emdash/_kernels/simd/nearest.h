@@ -60,7 +60,7 @@ static void EMDASH_NAME(potential)(ptrdiff_t K, ptrdiff_t rows, ptrdiff_t stride
     }
 }
 
-static const struct emdash_nearest_table EMDASH_TABLE(nearest_table) = {
+static const struct emdash_nearest_table EMDASH_NAME(nearest_table) = {
     EMDASH_NAME(pack_distance), EMDASH_NAME(distance), EMDASH_NAME(nearest), EMDASH_NAME(potential),
 };
 #endif

@@ -6,7 +6,8 @@
  *   gathered as sqrt(r) (x - mu) into panels that fit L1, and an outer-product register kernel (BAND x 3 VL) adds their
  *   products: no lanes, and components that share no rows cost nothing.
  *   With overlapping components gathering costs nothing measurable; on separated data it halves the pass.
- * Lost: dsyrk on tiles (32-84 % of its peak), monomials and one GEMM (never faster; loses 6 digits far from the origin).
+ * Lost: dsyrk on tiles (32-84 % of its peak), monomials and one GEMM (never faster; loses 6 digits far from the
+ * origin).
  */
 #ifndef EMDASH_SCATTER_NAMES
 #define EMDASH_SCATTER_NAMES
@@ -21,7 +22,8 @@ static ptrdiff_t EMDASH_NAME(padded)(ptrdiff_t d) { return (d + 7) / 8 * 8; }
 static ptrdiff_t EMDASH_NAME(panels_size)(ptrdiff_t d) {
     const ptrdiff_t bands = EMDASH_NAME(panel_bands)(d);
     ptrdiff_t size = 8 + EMDASH_NAME(padded)(d);
-    for (ptrdiff_t b = 0; b < bands; b++) size += ((b + 1) * EMDASH_BAND + EMDASH_VL - 1) / EMDASH_VL * EMDASH_VL * EMDASH_BAND;
+    for (ptrdiff_t b = 0; b < bands; b++)
+        size += ((b + 1) * EMDASH_BAND + EMDASH_VL - 1) / EMDASH_VL * EMDASH_VL * EMDASH_BAND;
     return (size + 7) / 8 * 8;
 }
 
@@ -59,7 +61,8 @@ EMDASH_INLINE void EMDASH_NAME(outer)(const int nv, ptrdiff_t m, const double *a
         for (int v = 0; v < nv; v++) v_store(sums + (i * nv + v) * EMDASH_VL, S[i][v]);
 }
 
-/* All products of one panel (padded(d) / VL slabs of panel_rows x VL, m rows used).  OUT S in order of the register blocks. */
+/* All products of one panel (padded(d) / VL slabs of panel_rows x VL, m rows used).  OUT S in order of the register
+ * blocks. */
 static void EMDASH_NAME(multiply_panel)(ptrdiff_t d, ptrdiff_t m, const double *panel, double *S) {
     const ptrdiff_t slab = EMDASH_NAME(panel_rows)(d) * EMDASH_VL, bands = EMDASH_NAME(panel_bands)(d);
     for (ptrdiff_t band = 0; band < bands; band++) {
@@ -74,24 +77,28 @@ static void EMDASH_NAME(multiply_panel)(ptrdiff_t d, ptrdiff_t m, const double *
     }
 }
 
-/* The rows that count.  OUT index (found), root (found, then zeros to a whole vector) = sqrt(resp).  Returns how many.
+/* The rows that count.  OUT index, chosen (found): which, and their resp.  Returns how many.
  * Without a branch: which rows count is as good as random, and a missed guess costs more than the copy. */
 EMDASH_INLINE ptrdiff_t EMDASH_NAME(significant)(ptrdiff_t rows, const double *resp, const double *weights, int *index,
-                                                 double *root, double *N) {
+                                                 double *chosen) {
     ptrdiff_t found = 0;
     for (ptrdiff_t i = 0; i < rows; i++) {
         index[found] = (int)i;
-        root[found] = resp[i];
+        chosen[found] = resp[i];
         found += resp[i] > EMDASH_CUT * weights[i];
     }
-    for (ptrdiff_t i = found; i < found + EMDASH_VL; i++) root[i] = 0.0;
+    return found;
+}
+
+/* INOUT root (found, then room for a whole vector) -> its square roots, then zeros.  Returns the sum before that. */
+EMDASH_INLINE double EMDASH_NAME(take_roots)(ptrdiff_t found, double *root) {
     vec sum = v_splat(0.0);
+    for (ptrdiff_t i = found; i < found + EMDASH_VL; i++) root[i] = 0.0;
     for (ptrdiff_t i = 0; i < found; i += EMDASH_VL) {
         sum += v_load(root + i);
         v_store(root + i, v_sqrt(v_load(root + i)));
     }
-    *N += v_sum(sum);
-    return found;
+    return v_sum(sum);
 }
 
 /* OUT panel (padded(d) / VL slabs of panel_rows x VL) = sqrt(r) (x - mu) of m rows; F (padded(d)) += r (x - mu). */
@@ -118,15 +125,17 @@ static void EMDASH_NAME(fill_panel)(ptrdiff_t full, ptrdiff_t slab, ptrdiff_t m,
     }
 }
 
-/* For few rows of any d.  IN rows_x (rows, row_stride) features along the vectors, padded features 0; resp, weights (rows);
- * mean (padded(d)).  OUT sums (panels_size(d)) +=.  SCRATCH (panels_scratch(d)). */
-EMDASH_FUNCTION void EMDASH_NAME(scatter_panels)(ptrdiff_t d, const double *rows_x, ptrdiff_t row_stride, ptrdiff_t rows,
-                                        const double *resp, const double *weights, const double *mean, double *sums,
-                                        double *scratch) {
+/* For few rows of any d.  IN rows_x (rows, row_stride) features along the vectors, padded features 0; resp, weights
+ * (rows); mean (padded(d)).  OUT sums (panels_size(d)) +=.  SCRATCH (panels_scratch(d)). */
+EMDASH_FUNCTION void EMDASH_NAME(scatter_panels)(ptrdiff_t d, const double *rows_x, ptrdiff_t row_stride,
+                                                 ptrdiff_t rows, const double *resp, const double *weights,
+                                                 const double *mean, double *sums, double *scratch) {
     const ptrdiff_t capacity = EMDASH_NAME(panel_rows)(d), full = EMDASH_NAME(padded)(d);
-    double *const root = scratch, *const panel = scratch + 2 * EMDASH_LONGEST_TILE, *const F = sums + 8, *const S = F + full;
+    double *const root = scratch, *const panel = scratch + 2 * EMDASH_LONGEST_TILE;
+    double *const F = sums + 8, *const S = F + full;
     int *const index = (int *)(scratch + EMDASH_LONGEST_TILE);
-    const ptrdiff_t found = EMDASH_NAME(significant)(rows, resp, weights, index, root, sums);
+    const ptrdiff_t found = EMDASH_NAME(significant)(rows, resp, weights, index, root);
+    sums[0] += EMDASH_NAME(take_roots)(found, root);
     for (ptrdiff_t first = 0; first < found; first += capacity) {
         const ptrdiff_t m = found - first < capacity ? found - first : capacity;
         EMDASH_NAME(fill_panel)(full, capacity * EMDASH_VL, m, rows_x, row_stride, index + first, root + first, mean,
@@ -146,7 +155,7 @@ EMDASH_FUNCTION void EMDASH_NAME(fold_panels)(ptrdiff_t d, const double *sums, d
         for (ptrdiff_t v = 0, nv; v < columns; v += nv) {
             nv = columns - v < 3 ? columns - v : 3;
             for (ptrdiff_t i = band * EMDASH_BAND; i < (band + 1) * EMDASH_BAND; i++, block += nv * EMDASH_VL) {
-                const ptrdiff_t first = v * EMDASH_VL, last = first + nv * EMDASH_VL < i + 1 ? first + nv * EMDASH_VL : i + 1;
+                const ptrdiff_t first = v * EMDASH_VL, end = first + nv * EMDASH_VL, last = end < i + 1 ? end : i + 1;
                 double *row = S + i * (i + 1) / 2;
                 for (ptrdiff_t j = first; i < d && j < last; j++) row[j] += block[j - first];
             }
@@ -154,11 +163,12 @@ EMDASH_FUNCTION void EMDASH_NAME(fold_panels)(ptrdiff_t d, const double *sums, d
     }
 }
 
-/* IN x (d, stride) and rows_x (rows, row_stride): the tile in both layouts (d > 16; else rows_x NULL); resp (rows): 0 in
- * padded rows; weights (rows); mean (padded(d)), zeros behind d.  OUT sums (scatter_size(d)) +=.  SCRATCH (scatter_scratch). */
+/* IN x (d, stride) and rows_x (rows, row_stride): the tile in both layouts (d > 16; else rows_x NULL); resp (rows): 0
+ * in padded rows; weights (rows); mean (padded(d)), zeros behind d.  OUT sums (scatter_size(d)) +=.  SCRATCH
+ * (scatter_scratch). */
 EMDASH_FUNCTION void EMDASH_NAME(scatter)(ptrdiff_t d, const double *x, ptrdiff_t stride, const double *rows_x,
-                                          ptrdiff_t row_stride, ptrdiff_t rows, const double *resp, const double *weights,
-                                          const double *mean, double *sums, double *scratch) {
+                                          ptrdiff_t row_stride, ptrdiff_t rows, const double *resp,
+                                          const double *weights, const double *mean, double *sums, double *scratch) {
     if (d <= 16)
         EMDASH_NAME(scatter_lanes)(d, x, stride, rows, resp, mean, sums);
     else

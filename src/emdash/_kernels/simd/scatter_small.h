@@ -1,8 +1,8 @@
 /* Sums r, r (x - mu), r (x - mu)(x - mu)' of one component with at most 16 features; see scatter.h.
  *
- * d(d+1)/2 multiply-adds per row.  Rows along the vectors: every entry of S keeps VL partial sums ("lanes") which are added
- * once per block of rows.  The triangle is cut into blocks of at most 5 x 5 pairs (3 x 3 with 16 registers) held in
- * registers over the whole tile; x - mu and r (x - mu) are recomputed in each block: cheaper than storing them.
+ * d(d+1)/2 multiply-adds per row.  Rows along the vectors: every entry of S keeps VL partial sums ("lanes") which are
+ * added once per block of rows.  The triangle is cut into blocks of at most 5 x 5 pairs (3 x 3 with 16 registers) held
+ * in registers over the whole tile; x - mu and r (x - mu) are recomputed in each block: cheaper than storing them.
  * Included once per ISA and type: with float (single.h) every vector holds twice the rows.
  */
 #ifndef EMDASH_SCATTER_SMALL_NAMES
@@ -18,7 +18,9 @@ EMDASH_INLINE ptrdiff_t EMDASH_NAME(pair_start)(ptrdiff_t d, ptrdiff_t block) {
 }
 
 /* numbers the sums of one component take: a multiple of 8 */
-EMDASH_FUNCTION ptrdiff_t EMDASH_NAME(lanes_size)(ptrdiff_t d) { return ((1 + d + d * (d + 1) / 2) * EMDASH_VL + 7) / 8 * 8; }
+EMDASH_FUNCTION ptrdiff_t EMDASH_NAME(lanes_size)(ptrdiff_t d) {
+    return ((1 + d + d * (d + 1) / 2) * EMDASH_VL + 7) / 8 * 8;
+}
 
 EMDASH_INLINE void EMDASH_NAME(add_to)(number *sum, vec x) { v_store(sum, v_load(sum) + x); }
 
@@ -82,8 +84,8 @@ EMDASH_INLINE number *EMDASH_NAME(pairs_rectangle)(const int b, const int c, con
     return lanes + b * c * EMDASH_VL;
 }
 
-EMDASH_FUNCTION void EMDASH_NAME(scatter_lanes)(ptrdiff_t d, const number *x, ptrdiff_t stride, ptrdiff_t rows, const number *resp,
-                                       const number *mean, number *lanes) {
+EMDASH_FUNCTION void EMDASH_NAME(scatter_lanes)(ptrdiff_t d, const number *x, ptrdiff_t stride, ptrdiff_t rows,
+                                                const number *resp, const number *mean, number *lanes) {
     const ptrdiff_t blocks = EMDASH_NAME(pair_blocks)(d);
 #define EMDASH_CASE(B, COUNT) \
     case B * 2 + COUNT: \

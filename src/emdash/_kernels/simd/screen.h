@@ -1,21 +1,23 @@
 /* Which components a row can need, and their quadratic forms for just those rows (full covariance, d >= 12).
  *
- * Per tile: (1) `project` all rows on m directions (directions.h), (2) bound all K log-densities from above by the marginals
- * there (quadratic_form in m dimensions), (3) `guess` each row's component by the largest bound and evaluate that one in
- * full, (4) evaluate whatever is not ruled out: bound less than `cut` bits below the full value.  The rest is -inf.
+ * Per tile: (1) `project` all rows on m directions (directions.h), (2) bound all K log-densities from above by the
+ * marginals there (quadratic_form in m dimensions), (3) `guess` each row's component by the largest bound and evaluate
+ * that one in full, (4) evaluate whatever is not ruled out: bound less than `cut` bits below the full value.  The rest
+ * is -inf.
  * Multiply-adds per row: d m + K m (m + 3) / 2, then d(d+3)/2 per component that is left.
  * Rows are gathered per component, transposed in registers, from the tile's row layout: every lane computes something
  * wanted, with the same operations in the same order as whiten_blocked.
- * Whether it pays is decided once in a block of rows, from the bounds of its first 96: nothing is carried between passes.
- * Gained, us per row of a pass before -> after, "well" data: (d, K) = (12,16) .131 -> .076, (16,32) .42 -> .13, (32,32) .81
- * -> .20, (64,64) 5.5 -> .60, (128,64) 21.8 -> 2.0, (256,16) 22 -> 4.7; "mod": (64,64) 7.0 -> 5.2, (128,64) 27 -> 23, the
- * others and overlapping data unchanged within 1 %.
- * Lost: by estimate, sorting the rows by the guess (24 neighbouring rows need the union of their components; in a tile of 480 rows and
- * 64 clusters a register block still spans four of them, the outputs have to be put back into order); stopping within the
- * factor (on separated data nothing is left to stop; on "mod" data half of the bands rule out nothing more); deciding
- * from a whole first tile (5-20 % slower where it does not pay and blocks are short).
- * Not done: bounding what the directions leave over (at d >= 128 about d/2 nats are lost there, so that "mod" data evaluate
- * 51 of 64 components where 17 matter).
+ * Whether it pays is decided once in a block of rows, from the bounds of its first 96: nothing is carried between
+ * passes.
+ * Gained, us per row of a pass before -> after, "well" data: (d, K) = (12,16) .131 -> .076, (16,32) .42 -> .13,
+ * (32,32) .81 -> .20, (64,64) 5.5 -> .60, (128,64) 21.8 -> 2.0, (256,16) 22 -> 4.7; "mod": (64,64) 7.0 -> 5.2,
+ * (128,64) 27 -> 23, the others and overlapping data unchanged within 1 %.
+ * Lost: by estimate, sorting the rows by the guess (24 neighbouring rows need the union of their components; in a tile
+ * of 480 rows and 64 clusters a register block still spans four of them, the outputs have to be put back into order);
+ * stopping within the factor (on separated data nothing is left to stop; on "mod" data half of the bands rule out
+ * nothing more); deciding from a whole first tile (5-20 % slower where it does not pay and blocks are short).
+ * Not done: bounding what the directions leave over (at d >= 128 about d/2 nats are lost there, so that "mod" data
+ * evaluate 51 of 64 components where 17 matter).
  */
 
 /* IN x (d, stride), V (d, DIRECTIONS).  OUT z (m rounded up to 4, stride) = V'(x - center). */
@@ -102,9 +104,10 @@ EMDASH_INLINE void EMDASH_NAME(whiten_chosen)(const int nv, ptrdiff_t d, ptrdiff
 
 /* IN rows_x (rows, row_stride), index (count), mean (row_stride) and zeros behind d, factor packed.
  * OUT log_density[index] = offset - |W (x - mean)|^2.  SCRATCH (whiten_scratch(d)). */
-EMDASH_FUNCTION void EMDASH_NAME(quadratic_form_of)(ptrdiff_t d, ptrdiff_t count, const double *rows_x, ptrdiff_t row_stride,
-                                                    const int *index, const double *mean, const double *factor,
-                                                    double offset, double *log_density, double *scratch) {
+EMDASH_FUNCTION void EMDASH_NAME(quadratic_form_of)(ptrdiff_t d, ptrdiff_t count, const double *rows_x,
+                                                    ptrdiff_t row_stride, const int *index, const double *mean,
+                                                    const double *factor, double offset, double *log_density,
+                                                    double *scratch) {
     double *const density = scratch, *const dx = scratch + 24; /* 24: the largest group */
     for (ptrdiff_t left; count > 0; count -= EMDASH_GROUP, index += EMDASH_GROUP) {
         left = count < EMDASH_GROUP ? count : EMDASH_GROUP;

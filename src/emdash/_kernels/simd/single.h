@@ -1,9 +1,9 @@
 /* The EM pass of full covariance with at most 16 features in float: twice the rows per vector.
  *
- * The loops are those of double (whiten_small.h, scatter_small.h), included once more.  Only here: `narrow` copies a tile
- * to float, (x - center) unit, subtracted and scaled in double (2 operations, 8 bytes read and 4 written per number), and
- * `widen` adds the float sums to double ones before they have many terms (every 2048 rows: 2 % of the pass; after every
- * tile 9 %; sums of doubles all along would halve the gain).
+ * The loops are those of double (whiten_small.h, scatter_small.h), included once more.  Only here: `narrow` copies a
+ * tile to float, (x - center) unit, subtracted and scaled in double (2 operations, 8 bytes read and 4 written per
+ * number), and `widen` adds the float sums to double ones before they have many terms (every 2048 rows: 2 % of the
+ * pass; after every tile 9 %; sums of doubles all along would halve the gain).
  * Lost: the difference to each mean in double (5 operations for what is one of the d(d+1)/2 + d per component and row).
  */
 #ifndef EMDASH_VL
@@ -42,7 +42,8 @@ EMDASH_FUNCTION void EMDASH_NAME(narrow)(ptrdiff_t d, const double *columns, ptr
             v_store_part(x + i, (EMDASH_DOUBLE(v_load)(columns + i) - center[j]) * unit[j]);
 }
 
-/* IN x (d, stride), rows (multiple of VL), mean (d), factor packed.  OUT log_density (rows) = offset - |W (x - mean)|^2. */
+/* IN x (d, stride), rows (multiple of VL), mean (d), factor packed.
+ * OUT log_density (rows) = offset - |W (x - mean)|^2. */
 EMDASH_FUNCTION void EMDASH_NAME(quadratic_form)(ptrdiff_t d, const float *x, ptrdiff_t stride, ptrdiff_t rows,
                                                  const float *mean, const float *factor, float offset,
                                                  float *log_density) {
@@ -66,14 +67,16 @@ EMDASH_FUNCTION void EMDASH_NAME(widen)(ptrdiff_t d, float *lanes, double *sums)
 }
 
 /* OUT += N (1), F (d), S (packed d(d+1)/2) from both sums. */
-EMDASH_FUNCTION void EMDASH_NAME(fold)(ptrdiff_t d, const double *sums, const float *lanes, double *N, double *F, double *S) {
+EMDASH_FUNCTION void EMDASH_NAME(fold)(ptrdiff_t d, const double *sums, const float *lanes, double *N, double *F,
+                                       double *S) {
     EMDASH_DOUBLE(fold_lanes)(d, sums, N, F, S);
     EMDASH_NAME(fold_lanes)(d, lanes, N, F, S);
 }
 
-static const struct emdash_single_table EMDASH_TABLE(single_table) = {
-    EMDASH_NAME(small_size), EMDASH_NAME(pack_small), EMDASH_NAME(lanes_size), EMDASH_NAME(sums_size), EMDASH_NAME(narrow),
-    EMDASH_NAME(quadratic_form), EMDASH_NAME(scatter_lanes), EMDASH_NAME(widen), EMDASH_NAME(fold),
+static const struct emdash_single_table EMDASH_DOUBLE(single_table) = {
+    EMDASH_NAME(small_size), EMDASH_NAME(pack_small), EMDASH_NAME(lanes_size),
+    EMDASH_NAME(sums_size), EMDASH_NAME(narrow), EMDASH_NAME(quadratic_form),
+    EMDASH_NAME(scatter_lanes), EMDASH_NAME(widen), EMDASH_NAME(fold),
 };
 #endif
 #endif

@@ -1,13 +1,14 @@
 /* From K log-densities per row to responsibilities and the row's log-likelihood; knows nothing of families.
  *
- * Everything is in base 2 (bits): the families scale their quadratic forms by log2(e), so no multiplication is left here.
+ * Everything is in base 2 (bits): the families scale their quadratic forms by log2(e), no multiplication is left here.
  * Layout: (K, stride) with rows along the vectors, so that all K numbers of eight rows are handled without shuffles.
  * Per row and component: 1 maximum, 1 exp2 (8 to 12 multiply-adds), 1 product: about 14 cycles per 8 rows (AVX-512).
- * Up to 8 components in registers, else 3 passes over the tile in the L1/L2 cache (lost: registers up to 16, 8 % slower).
+ * Up to 8 components in registers, else 3 passes over the tile in the L1/L2 cache (lost: registers up to 16, 8 %).
  * Meanwhile the next tile of rows is fetched: 1 line per 64 bytes, into the L2 cache.
- * Without weights the logarithm is taken of the product of up to 64 rows' sums (each between 1 and K): log costs nothing.
- * Chosen for the EM pass: responsibilities below 2^-200 (float: 2^-80) become 0, so that r * x * x makes no denormals (slow,
- * and useless).  The EM pass also comes for float densities; the log-likelihood is added up in double all the same.
+ * Without weights the logarithm is taken of the product of up to 64 rows' sums (each between 1 and K): free.
+ * Chosen for the EM pass: responsibilities below 2^-200 (float: 2^-80) become 0, so that r * x * x makes no denormals
+ * (slow, and useless).
+ * The EM pass comes for float densities, too (single.h); the log-likelihood is added up in double all the same.
  */
 #ifndef EMDASH_VL
 
@@ -19,8 +20,8 @@ struct emdash_softmax_table {
                                int unit_weights, const char *next, ptrdiff_t next_step, double *smallest);
     void (*posterior)(ptrdiff_t K, ptrdiff_t rows, ptrdiff_t stride, double *log_density, double *log_likelihood,
                       double *labels, int responsibilities, const char *next, ptrdiff_t next_step);
-    void (*spread)(ptrdiff_t K, ptrdiff_t n, const double *tile, ptrdiff_t stride, double scale, char *out, ptrdiff_t step,
-                   ptrdiff_t k_step);
+    void (*spread)(ptrdiff_t K, ptrdiff_t n, const double *tile, ptrdiff_t stride, double scale, char *out,
+                   ptrdiff_t step, ptrdiff_t k_step);
 };
 #define EMDASH_BODY "softmax.h"
 #define EMDASH_SINGLE
@@ -145,7 +146,8 @@ EMDASH_INLINE double EMDASH_NAME(normalise_many)(ptrdiff_t K, ptrdiff_t rows, pt
         const vec largest = EMDASH_NAME(largest)(K, stride, column, NULL);
         vec sum = v_splat(0.0);
         for (ptrdiff_t k = 0; k < K; k++) {
-            const vec e = v_exp2_nonpositive(v_load(column + k * stride) - largest, EMDASH_LOWEST, EMDASH_TWO_TO_LOWEST, 0);
+            const vec below = v_load(column + k * stride) - largest;
+            const vec e = v_exp2_nonpositive(below, EMDASH_LOWEST, EMDASH_TWO_TO_LOWEST, 0);
             v_store(column + k * stride, e);
             sum += e;
         }
@@ -158,22 +160,24 @@ EMDASH_INLINE double EMDASH_NAME(normalise_many)(ptrdiff_t K, ptrdiff_t rows, pt
     return EMDASH_NAME(bits_of)(&l);
 }
 
-/* EM pass.  IN weights (rows), 0 in padded rows; unit_weights: all of them are 1.  INOUT log_density (K, stride) in bits ->
- * responsibilities times weights.  Returns the sum of w log2 p(x) over the tile.  rows is a multiple of VL.
+/* EM pass.  IN weights (rows), 0 in padded rows; unit_weights: all of them are 1.  INOUT log_density (K, stride) in
+ * bits -> responsibilities times weights.  Returns the sum of w log2 p(x) over the tile.  rows is a multiple of VL.
  * OUT smallest (float only): the smallest over the rows of the largest log-density.
- * next: where the next tile will be read, next_step bytes per row (0: unknown); asked for bit by bit while exponentials keep
- * the processor busy. */
+ * next: where the next tile will be read, next_step bytes per row (0: unknown); asked for bit by bit while exponentials
+ * keep the processor busy. */
 static double EMDASH_NAME(normalise)(ptrdiff_t K, ptrdiff_t rows, ptrdiff_t stride, number *log_density,
                                      const double *weights, int unit_weights, const char *next, ptrdiff_t next_step,
                                      double *smallest) {
 #define EMDASH_CASE(N) \
     case N: \
-        return EMDASH_NAME(normalise_few)(N, rows, stride, log_density, weights, unit_weights, next, next_step, smallest);
+        return EMDASH_NAME(normalise_few)(N, rows, stride, log_density, weights, unit_weights, next, next_step, \
+                                          smallest);
     switch (K) {
         EMDASH_CASE(1) EMDASH_CASE(2) EMDASH_CASE(3) EMDASH_CASE(4) EMDASH_CASE(5) EMDASH_CASE(6) EMDASH_CASE(7)
         EMDASH_CASE(8)
     default:
-        return EMDASH_NAME(normalise_many)(K, rows, stride, log_density, weights, unit_weights, next, next_step, smallest);
+        return EMDASH_NAME(normalise_many)(K, rows, stride, log_density, weights, unit_weights, next, next_step,
+                                           smallest);
     }
 #undef EMDASH_CASE
 }
@@ -206,7 +210,7 @@ static void EMDASH_NAME(posterior)(ptrdiff_t K, ptrdiff_t rows, ptrdiff_t stride
     }
 }
 #else
-static const struct emdash_softmax_table EMDASH_TABLE(softmax_table) = {
+static const struct emdash_softmax_table EMDASH_DOUBLE(softmax_table) = {
     EMDASH_DOUBLE(normalise), EMDASH_NAME(normalise), EMDASH_DOUBLE(posterior), EMDASH_DOUBLE(spread)};
 #endif
 #endif

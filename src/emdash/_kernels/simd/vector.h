@@ -72,7 +72,7 @@ EMDASH_INLINE number v_get(vec x, int lane) { (void)lane; return x; }
 EMDASH_INLINE vec v_select_greater(vec a, vec b, vec yes, vec no) { return a > b ? yes : no; }
 #endif
 
-/* part (of EMDASH_PARTS) of the numbers, as doubles; VL doubles as numbers; and a vector of doubles stored as numbers */
+/* part (of EMDASH_PARTS) of the numbers, as doubles; VL doubles as numbers; a vector of doubles stored as numbers */
 #if EMDASH_SIZE == 8
 EMDASH_INLINE vec v_part(vec x, int part) { (void)part; return x; }
 EMDASH_INLINE vec v_of_doubles(const double *p) { return v_load(p); }
@@ -146,15 +146,16 @@ EMDASH_INLINE double v_sum(vec x) {
     return sum;
 }
 
-/* 2^x for lowest <= x <= 0: adding 1.5 * 2^52 (float: 2^23) leaves the whole part in the low bits, which are shifted into
- * the exponent. */
+/* 2^x for lowest <= x <= 0: adding 1.5 * 2^52 (float: 2^23) leaves the whole part in the low bits, which are shifted
+ * into the exponent. */
 #if EMDASH_BYTES == 64
-/* The same with x in sixteenths, k = 16 n + i in the low bits: 2^x = 2^n 2^(i/16) 2^f with |f| <= 1/32.  The table holds the
- * bits of 2^(i/16) less i << 48 (float: 19), so that adding k << 48 leaves n in the exponent. */
+/* The same with x in sixteenths, k = 16 n + i in the low bits: 2^x = 2^n 2^(i/16) 2^f with |f| <= 1/32.  The table
+ * holds the bits of 2^(i/16) less i << 48 (float: 19), so that adding k << 48 leaves n in the exponent. */
 #if EMDASH_SIZE == 8
 static const uint64_t EMDASH_NAME(sixteenths)[16] __attribute__((aligned(64))) = {
-    0x3ff0000000000000, 0x3fefb5586cf9890f, 0x3fef72b83c7d517b, 0x3fef387a6e756238, 0x3fef06fe0a31b715, 0x3feedea64c123422,
-    0x3feebfdad5362a27, 0x3feeab07dd485429, 0x3feea09e667f3bcd, 0x3feea11473eb0187, 0x3feeace5422aa0db, 0x3feec49182a3f090,
+    0x3ff0000000000000, 0x3fefb5586cf9890f, 0x3fef72b83c7d517b, 0x3fef387a6e756238,
+    0x3fef06fe0a31b715, 0x3feedea64c123422, 0x3feebfdad5362a27, 0x3feeab07dd485429,
+    0x3feea09e667f3bcd, 0x3feea11473eb0187, 0x3feeace5422aa0db, 0x3feec49182a3f090,
     0x3feee89f995ad3ad, 0x3fef199bdd85529c, 0x3fef5818dcfba487, 0x3fefa4afa2a490da};
 EMDASH_INLINE vec v_exp2_range(vec x) {
     const double shift = 0x1.8p48;
@@ -223,9 +224,9 @@ EMDASH_INLINE vec v_exp2_range(vec x) {
 #endif
 
 /* 2^x for x <= 0; exactly 0 for x <= lowest (also -inf), NaN for NaN.  lowest >= -1021 (float: -125), a whole number.
- * Instead of a mask the smallest value 2^lowest is subtracted: nothing changes above 2^(lowest + 54) (float: 25), and the
- * clamped lanes become exactly 0.  With exact != 0 a mask is used, so that every value of the range is right (outputs), for two
- * instructions more. */
+ * Instead of a mask the smallest value 2^lowest is subtracted: nothing changes above 2^(lowest + 54) (float: 25), and
+ * the clamped lanes become exactly 0.  With exact != 0 a mask is used, so that every value of the range is right
+ * (outputs), for two instructions more. */
 EMDASH_INLINE vec v_exp2_nonpositive(vec x, number lowest, number two_to_lowest, const int exact) {
     const vec result = v_exp2_range(v_max(v_splat(lowest), x));
     if (exact) return v_zero_below(result, x, lowest);

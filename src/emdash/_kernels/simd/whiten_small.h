@@ -1,7 +1,7 @@
 /* Quadratic forms |W (x - mu)|^2 for one component with at most 16 features, W lower triangular; see whiten.h.
  *
- * d(d+1)/2 multiply-adds per row.  The number of features is a compile-time constant (a switch over 16 instances), x - mu
- * lives in registers, W is broadcast from memory.  8.7x faster than the same loop with run-time d.
+ * d(d+1)/2 multiply-adds per row.  The number of features is a compile-time constant (a switch over 16 instances),
+ * x - mu lives in registers, W is broadcast from memory.  8.7x faster than the same loop with run-time d.
  * Included once per ISA and type: with float (single.h) every vector holds twice the rows.
  */
 /* numbers the packed factor takes: a multiple of 8 */
