@@ -323,7 +323,7 @@ def test_fits_runs_as_a_script(tmp_path: Path) -> None:
     head, *lines = table_of("fits", arguments, tmp_path)
     assert [line[head.index("data")] for line in lines] == ["well", "mod"]
     for line in lines:
-        for column in ("scikit-learn s", "emdash s", "ratio", "start CPU s", "passes CPU s"):
+        for column in ("scikit-learn s", "emdash s", "ratio of s", "start CPU s", "passes CPU s"):
             assert float(line[head.index(column)]) > 0
 
 

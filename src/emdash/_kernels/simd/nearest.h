@@ -1,8 +1,8 @@
 /* Which of K points is nearest to a row and by how much, and what more points would gain (k-means, k-means++).
  *
  * Per row that is looked at: K d subtractions and multiply-adds (distance.h), then K comparisons; 8 d bytes.
- * The runner-up is kept beside the nearest point: until the points have moved by the difference the row need not be looked
- * at again (settle in nearest.pyx), and where rounding could have decided the caller is told.
+ * The runner-up is kept beside the nearest point: until the points have moved by the difference the row need not be
+ * looked at again (settle in nearest.pyx), and where rounding could have decided the caller is told.
  */
 #ifndef EMDASH_VL
 
@@ -26,10 +26,10 @@ static const struct emdash_nearest_table *const emdash_nearest_tables[EMDASH_ISA
 #include "distance.h"
 
 /* IN closeness (K, stride): minus the squared distances; a row is undecided if its best two differ by less than
- * absolute + relative * (squared distance).  OUT label (rows) as doubles: the first largest; margin (rows): how much farther
- * the runner-up is.  Returns the smallest excess over that difference: negative if there is an undecided row. */
-static double EMDASH_NAME(nearest)(ptrdiff_t K, ptrdiff_t rows, ptrdiff_t stride, const double *closeness, double relative,
-                                   double absolute, double *label, double *margin) {
+ * absolute + relative * (squared distance).  OUT label (rows) as doubles: the first largest; margin (rows): how much
+ * farther the runner-up is.  Returns the smallest excess over that difference: negative if a row is undecided. */
+static double EMDASH_NAME(nearest)(ptrdiff_t K, ptrdiff_t rows, ptrdiff_t stride, const double *closeness,
+                                   double relative, double absolute, double *label, double *margin) {
     vec excess = v_splat(EMDASH_HUGE);
     double smallest;
     for (ptrdiff_t i = 0; i < rows; i += EMDASH_VL) {
@@ -45,7 +45,8 @@ static double EMDASH_NAME(nearest)(ptrdiff_t K, ptrdiff_t rows, ptrdiff_t stride
         excess = v_min(best - second + (best * relative - absolute), excess);
     }
     smallest = v_get(excess, 0);
-    for (int lane = 1; lane < EMDASH_VL; lane++) smallest = v_get(excess, lane) < smallest ? v_get(excess, lane) : smallest;
+    for (int lane = 1; lane < EMDASH_VL; lane++)
+        if (v_get(excess, lane) < smallest) smallest = v_get(excess, lane);
     return smallest;
 }
 
