@@ -163,8 +163,9 @@ def fit(
     """
     from sklearn.exceptions import ConvergenceWarning
 
+    from emdash.archive import check_target
     from emdash.estimators.mixtures import GaussianMixture
-    from emdash.persistence import check_target, save
+    from emdash.persistence import save
 
     check_target(output)
     model = GaussianMixture(
@@ -230,7 +231,8 @@ def predict(
     MODEL was written by 'emdash fit' or emdash.save, DATA is a .npy file. Rows are
     read and answers are written chunk by chunk, so both may be larger than memory.
     """
-    from emdash.persistence import check_target, load
+    from emdash.archive import check_target
+    from emdash.persistence import load
     from emdash.sources.npy import NpySource
 
     check_target(output)
@@ -254,7 +256,7 @@ def _write_answers(ask: Callable[[Any], Any], source: NpySource, output: Path) -
     import numpy as np
     from numpy.lib import format as npy_format
 
-    from emdash.persistence import write_atomically
+    from emdash.archive import write_atomically
     from emdash.start import first_not_finite
 
     like = ask([np.zeros((1, source.n_features))])  # type and shape of one row's answer

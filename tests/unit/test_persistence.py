@@ -14,7 +14,8 @@ from sklearn.exceptions import NotFittedError
 from sklearn.mixture import GaussianMixture as ReferenceMixture
 
 import emdash
-from emdash.persistence import FORMAT, check_target, write_atomically
+from emdash.archive import check_target, write_atomically
+from emdash.persistence import FORMAT
 from emdash.progress import to_table
 
 COVARIANCE_TYPES = ["full", "tied", "diag", "spherical"]
@@ -162,7 +163,7 @@ def test_nothing_is_left_behind_on_failure(error, path, monkeypatch):
         args[0].write(b"half")
         raise error
 
-    monkeypatch.setattr("emdash.persistence.npy_format.write_array", fail)
+    monkeypatch.setattr("emdash.archive.npy_format.write_array", fail)
     with pytest.raises(type(error)):
         emdash.save(fitted(), path)
     assert path.read_bytes() == b"before"
