@@ -1,7 +1,7 @@
 """Arrays and a line of JSON in one ``.npz`` file: written whole or not at all, without pickle.
 
-Every array is a member of the archive under its own name, so ``numpy.load(path)[name]`` works without
-emdash. Members have a checksum, so damage is noticed.
+Every array is a member of the archive under its own name, so ``numpy.load(path)[name]`` works
+without emdash. Members have a checksum, so damage is noticed.
 
 Must never know: what the arrays mean.
 """
@@ -98,9 +98,7 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 def write_archive(
     path: str | os.PathLike[str], kind: Kind, header: Mapping[str, Any], arrays: Arrays
 ) -> None:
-    """Write an archive that appears under `path` when it is complete; the same input gives the
-    same bytes.
-    """
+    """Write an archive that appears when it is complete; the same input gives the same bytes."""
     members = {kind.header: np.array(json.dumps(header)), **arrays}
     with write_atomically(path) as file, zipfile.ZipFile(file, "w") as archive:
         for member, array in members.items():
