@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import zipfile
 
 import numpy as np
@@ -176,6 +177,18 @@ def test_target_is_complete_or_absent_while_writing(path):
         file.flush()
         assert not path.exists()
     assert path.read_bytes() == b"half"
+
+
+def test_content_is_on_the_disk_before_it_has_its_name(path, monkeypatch):
+    calls = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(
+            f"emdash.archive.os.{name}",
+            lambda *args, name=name, real=real: (calls.append(name), real(*args)),
+        )
+    emdash.save(fitted(), path)
+    assert calls == ["fsync", "replace"]
 
 
 def test_symbolic_link_is_followed(tmp_path, path):

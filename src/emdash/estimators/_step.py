@@ -29,6 +29,13 @@ class Step:
         Number of components.
     progress : Progress
         Told what a pass did.
+
+    Attributes
+    ----------
+    number : int
+        Passes so far.
+    weight : float or None
+        Total weight of the rows that every pass must read; None before the first.
     """
 
     def __init__(
@@ -39,12 +46,15 @@ class Step:
         self.progress = progress
         self.number = 0
         self.weight: float | None = None
+        if progress.live:
+            engine.on_rows = progress.read
 
     def __call__(self, parameters: Parameters) -> tuple[Parameters, float]:
         """Return the next parameters, and the objective of the given ones."""
         self.number += 1
         about = parameters
         task = self.model.task(parameters, pass_id=str(self.number))
+        self.progress.reading(self.source.n_rows)
         statistics = self.engine.total(task, self.source)
         self._check_weight(statistics.weight)
         n_bytes = statistics.n_bytes
@@ -52,6 +62,7 @@ class Step:
         if nearer is not None:
             about = nearer
             again = self.model.task_about(parameters, about, pass_id=f"{self.number} again")
+            self.progress.reading(self.source.n_rows)
             statistics = self.engine.total(again, self.source)
             n_bytes += statistics.n_bytes
         self.progress.did(
@@ -59,6 +70,7 @@ class Step:
             n_bytes=int(n_bytes),
             left_out=statistics.left_out / (statistics.n_rows * self.K),
             arithmetic=task.arithmetic,
+            imbalance=self.engine.imbalance,
         )
         return (
             self.model.maximize(statistics, about),
