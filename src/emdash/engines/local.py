@@ -144,18 +144,18 @@ class LocalEngine(Engine):
             yield from (function(part, self.n_threads) for part in parts)
             return
         failed: list[int] = []
-        busy: dict[int, float] = {}
+        busy: dict[threading.Thread, float] = {}
 
         def run(index: int) -> Any:
-            began = time.perf_counter()
+            thread, began = threading.current_thread(), time.perf_counter()
+            busy.setdefault(thread, 0.0)
             try:
                 return function(lambda: _until_failure(parts[index], index, failed), threads)
             except BaseException:
                 failed.append(index)
                 raise
             finally:
-                thread = threading.get_ident()
-                busy[thread] = busy.get(thread, 0.0) + time.perf_counter() - began
+                busy[thread] += time.perf_counter() - began
 
         threads = max(1, self.n_threads // team)
         pool = ThreadPoolExecutor(team, thread_name_prefix="emdash")
@@ -165,6 +165,8 @@ class LocalEngine(Engine):
         finally:
             failed.append(-1)  # nobody waits for the rest
             pool.shutdown(cancel_futures=True)
+            for thread in list(busy):  # an interrupt while one starts hides it from the pool
+                thread.join()
 
 
 class _Stopped(Exception):
