@@ -141,7 +141,7 @@ def times(rounds: int) -> Iterator[str]:
         rows = draw(truth, size(n))
         task_of = Iteration(rows, truth.nearby(), covariance_type, 1)
         task = task_of.model.task(task_of.parameters)
-        sums = np.empty(task.layout.size)
+        sums = np.empty(task.kernel.statistics_size)
         best = [np.inf, np.inf]
         for _ in range(rounds):
             for number, X in enumerate((rows, rows.astype(np.float32))):

@@ -49,7 +49,7 @@ class _Kernel:
         self.X = draw(truth, size(min(300_000, 4_000_000_000 // (K * d * d))), dtype)
         task = bound(Iteration(self.X, truth.nearby(), covariance), isa)
         self.kernel = task.kernel
-        self.sums = np.empty(task.layout.size)
+        self.sums = np.empty(task.kernel.statistics_size)
         self.responsibilities = np.zeros((len(self.X), K))
 
 
@@ -114,7 +114,7 @@ class Memory:
         truth = clusters(2, 64, covariance_type=covariance)
         self.X = draw(truth, size(500_000))
         self.task = bound(Iteration(self.X, truth.nearby(), covariance))
-        self.sums = np.empty(self.task.layout.size)
+        self.sums = np.empty(self.task.kernel.statistics_size)
         self.log_likelihood = np.empty(len(self.X))
 
     def peakmem_accumulate(self, covariance: str) -> None:

@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "checkpoint": {"archive", "progress"},
     "estimators": {"estimators", "start", "progress", "checkpoint", *BELOW_ESTIMATORS},
     "archive": set(),
+    "summary": set(),
     "persistence": {"estimators", "progress", "archive"},
     "versions": {"_kernels", "engines"},
     "cli": {
@@ -46,6 +47,7 @@ MAY_IMPORT = {
         "sources",
         "progress",
         "start",
+        "summary",
     },
     "demo": {"demo", "estimators", "progress", "persistence", "engines", "_kernels"},
 }

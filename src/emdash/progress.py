@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, fields
+from itertools import pairwise
 from statistics import median
 from typing import Any, TextIO
 
@@ -80,8 +81,8 @@ class Pass:
             f"pass {self.number:4d}",
             f"log-likelihood {self.log_likelihood:.8f}",
             "" if math.isinf(self.change) else f"change {self.change:+.3e}",
-            f"{self.n_rows / seconds / 1e6:.3g} M rows/s",
-            f"{self.n_bytes / seconds / 1e6:.3g} MB/s",
+            _amount(self.n_rows / seconds, " rows/s"),
+            _amount(self.n_bytes / seconds, "B/s"),
             f"{self.left_out:.0%} left out" if self.left_out else "",
             f"imbalance {self.imbalance:.2f}" if self.imbalance >= 1.1 else "",
         ]
@@ -144,12 +145,19 @@ def passes_left(trace: Sequence[float], stop: Stop) -> tuple[int, bool]:
     (99, False)
     """
     bound = max(0, stop.max_iter - len(trace))
-    changes = [abs(b - a) for a, b in zip(trace[-DECAY - 2 :], trace[-DECAY - 1 :], strict=False)]
+    changes = [abs(b - a) for a, b in pairwise(trace[-DECAY - 1 :])]
     if len(changes) < 2 or stop.tolerance <= 0 or not 0 < changes[-1] < changes[0]:
         return bound, False
     decay = math.log(changes[-1] / changes[0]) / (len(changes) - 1)
     estimate = max(0, math.ceil(math.log(stop.tolerance / changes[-1]) / decay))
     return (estimate, True) if estimate < bound else (bound, False)
+
+
+def _amount(value: float, unit: str) -> str:
+    for prefix, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:.3g} {prefix}{unit}"
+    return f"{value:.3g} {unit.strip()}"
 
 
 def _duration(seconds: float) -> str:
@@ -203,11 +211,11 @@ class Progress:
         self.callback = callback
         self.stop = stop
         self.start = 0
-        self.number = 1
         self._seconds: list[float] = []
         self._work: dict[str, Any] = {}
         self._line = _Line(sys.stdout)
         self._lock = threading.Lock()
+        self.reading("start", None)
 
     @property
     def live(self) -> bool:
@@ -216,15 +224,16 @@ class Progress:
 
     def begin(self, start: int, passes: int) -> None:
         """Begin a start, or go on with it after some passes."""
-        self.start, self.number = start, passes + 1
+        self.start = start
         self._clock = time.perf_counter()
+        self.clear()
         if self.verbose:
             goes_on = f" goes on after {passes} passes" if passes else ""
             print(f"Initialization {start}{goes_on}", flush=True)
 
-    def reading(self, n_rows: int | None) -> None:
-        """Begin to read `n_rows` rows, None if nobody knows how many there are."""
-        self._rows, self._total = 0, n_rows
+    def reading(self, what: str, n_rows: int | None) -> None:
+        """Begin to read `n_rows` rows, None if nobody knows how many there will be."""
+        self._what, self._rows, self._total = what, 0, n_rows
         self._began = self._drawn = time.perf_counter()
 
     def read(self, n_rows: int) -> None:
@@ -238,13 +247,13 @@ class Progress:
 
     def _under_way(self, seconds: float) -> str:
         speed = self._rows / max(seconds, 1e-9)
-        head, tail = f"  pass {self.number:4d}", f"{speed / 1e6:.3g} M rows/s"
+        head, tail = f"  {self._what}", _amount(speed, " rows/s")
         if not self._total:
-            return f"{head}  {self._rows} rows  {tail}"
+            return f"{head}  {_amount(self._rows, ' rows')}  {tail}"
         done = min(1.0, self._rows / self._total)
         bar = ("#" * round(done * BAR)).ljust(BAR, ".")
-        left = _duration((self._total - self._rows) / max(speed, 1e-9))
-        return f"{head}  [{bar}] {done:4.0%}  {tail}  {left} left of this pass"
+        left = _duration(max(0, self._total - self._rows) / max(speed, 1e-9))
+        return f"{head}  [{bar}] {done:4.0%}  {tail}  {left} left of it"
 
     def did(self, **work: Any) -> None:
         """Note what the pass did: the fields of :class:`Pass` from `n_rows` on."""
@@ -255,17 +264,20 @@ class Progress:
         now = time.perf_counter()
         seconds, self._clock = now - self._clock, now
         self._seconds = [*self._seconds[-4:], seconds]
-        self.number = fit.n_iter + 1
         return Pass(self.start, fit.n_iter, fit.trace[-1], fit.change, seconds, **self._work)
 
     def tell(self, fit: Fit[Any], record: Pass) -> None:
         """Print the record and hand it to the callback."""
-        if self.live:
-            self._line.draw("")
+        self.clear()
         if self.verbose and (fit.n_iter % self.interval == 0 or fit.converged):
             print(f"  {record}{_memory()}{self._left(fit)}", flush=True)
         if self.callback is not None:
             self.callback(record)
+
+    def clear(self) -> None:
+        """Remove the bar."""
+        if self.live:
+            self._line.draw("")
 
     def _left(self, fit: Fit[Any]) -> str:
         passes, estimated = passes_left(fit.trace, self.stop)

@@ -179,6 +179,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             self._interrupt(keeper, interrupt)
             raise
         finally:
+            progress.clear()
             keeper.write()
         return source
 
