@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -186,13 +186,14 @@ class Keeper:
         self._written = state
         self._due = time.monotonic() + self._seconds
 
-    def read(self, like: Any) -> State | None:
+    def read(self, like: Callable[[], Any]) -> State | None:
         """Return what the file holds, or None if there is no file.
 
         Parameters
         ----------
-        like : record of arrays
-            Parameters of the model, whatever their values: they show which shapes to expect.
+        like : callable
+            Returns parameters of the model, whatever their values: they show which shapes to
+            expect.
 
         Raises
         ------
@@ -216,8 +217,8 @@ class Keeper:
         self._compare("model", header)
         self._compare("data", header)
         try:
-            best = _unpack(arrays, "best", like) if "best.history" in arrays else None
-            current = _unpack(arrays, "current", like)
+            best = _unpack(arrays, "best", like()) if "best.history" in arrays else None
+            current = _unpack(arrays, "current", like())
         except (KeyError, ValueError) as error:
             raise ValueError(f"{self.path} is damaged: {error}") from None
         self.state = State(header["start"], current, best, header["random"], header["weight"])

@@ -9,6 +9,7 @@ import math
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, fields
 from itertools import pairwise
@@ -211,7 +212,7 @@ class Progress:
         self.callback = callback
         self.stop = stop
         self.start = 0
-        self._seconds: list[float] = []
+        self._seconds: deque[float] = deque(maxlen=5)
         self._work: dict[str, Any] = {}
         self._line = _Line(sys.stdout)
         self._lock = threading.Lock()
@@ -263,7 +264,7 @@ class Progress:
         """Return the record of the pass that has just ended."""
         now = time.perf_counter()
         seconds, self._clock = now - self._clock, now
-        self._seconds = [*self._seconds[-4:], seconds]
+        self._seconds.append(seconds)
         return Pass(self.start, fit.n_iter, fit.trace[-1], fit.change, seconds, **self._work)
 
     def tell(self, fit: Fit[Any], record: Pass) -> None:

@@ -165,7 +165,8 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         progress = Progress(self.verbose, self.verbose_interval, self.callback, stop)
         step = Step(model, engine, source, self.n_components, progress)
         keeper = self._keeper(source)
-        state = keeper.read(model.reference(np.zeros((self.n_components, source.n_features))))
+        shape = self.n_components, source.n_features
+        state = keeper.read(lambda: model.reference(np.zeros(shape)))
         given = self._check_init(source.n_features)
         starts: Iterable[Start] = (
             [(self._parameters(), None)]

@@ -30,8 +30,10 @@ class Draws:
     ----------
     random_state : RandomState
         What the user gave; used, and advanced, unless `states` are given.
+    kept : bool
+        Whether :meth:`states` will be asked for.
     states : dict or None
-        What :meth:`states` returned in the process before.
+        What it returned in the process before.
 
     Attributes
     ----------
@@ -42,11 +44,14 @@ class Draws:
     """
 
     def __init__(
-        self, random_state: np.random.RandomState, states: Mapping[str, Any] | None = None
+        self,
+        random_state: np.random.RandomState,
+        kept: bool,
+        states: Mapping[str, Any] | None = None,
     ) -> None:
         if states is None:
             self.rows = self.starts = random_state
-            self._before = random_state.get_state(legacy=False)
+            self._before = random_state.get_state(legacy=False) if kept else None
         else:
             self.rows, self.starts = _restored(states["rows"]), _restored(states["starts"])
             self._before = states["rows"]
@@ -94,7 +99,8 @@ def draw_starts(
     state : State or None
         How far an earlier process came.
     """
-    draws = Draws(check_random_state(estimator.random_state), state.random if state else None)
+    kept = estimator.checkpoint is not None
+    draws = Draws(check_random_state(estimator.random_state), kept, state.random if state else None)
     rows = None
     for _ in range(state.start + 1 if state else 0, estimator.n_init):
         parameters = None
@@ -106,5 +112,4 @@ def draw_starts(
             parameters = start_from(
                 rows, model, estimator.n_components, estimator.init_params, draws.starts
             )
-        states = draws.states() if estimator.checkpoint is not None else None
-        yield estimator._apply_init(given, parameters), states
+        yield estimator._apply_init(given, parameters), draws.states() if kept else None

@@ -58,18 +58,18 @@ class Step:
         task = self.model.task(parameters, pass_id=str(self.number))
         statistics = self._total(task)
         self._check_weight(statistics.weight)
-        n_bytes = statistics.n_bytes
+        n_rows, n_bytes, left_out = statistics.counts
         nearer = self.model.nearer(statistics, parameters)
         if nearer is not None:
             about = nearer
             again = self.model.task_about(parameters, about, pass_id=f"{self.number} again")
             statistics = self._total(again)
-            n_bytes += statistics.n_bytes
-        n_rows = int(statistics.n_rows)
+            n_bytes, left_out = n_bytes + statistics.n_bytes, statistics.left_out
+        self.n_rows = int(n_rows)
         self.progress.did(
-            n_rows=n_rows,
+            n_rows=int(n_rows),
             n_bytes=int(n_bytes),
-            left_out=statistics.left_out / (n_rows * self.K),
+            left_out=left_out / (n_rows * self.K),
             arithmetic=task.arithmetic,
             imbalance=self.engine.imbalance,
         )
@@ -81,7 +81,6 @@ class Step:
     def _total(self, task: Task) -> Statistics:
         self.progress.reading(f"pass {self.number:4d}", self.source.n_rows or self.n_rows)
         statistics: Statistics = self.engine.total(task, self.source)
-        self.n_rows = int(statistics.n_rows)
         return statistics
 
     def _check_weight(self, weight: float) -> None:
