@@ -103,7 +103,7 @@ class Statistics:
 
     @property
     def counts(self) -> list[float]:
-        """The fields of :data:`COUNTS`."""
+        """Rows, bytes and log-densities left out."""
         counts: list[float] = self.buffer[: len(COUNTS)].tolist()
         return counts
 

@@ -26,7 +26,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from emdash.checkpoint import Checkpoint, Keeper, Stage, better
 from emdash.em import Fit, Stop
 from emdash.engines import engine_for
-from emdash.estimators._identity import identity_of
+from emdash.estimators._identity import keeper_for
 from emdash.estimators._run import Run, how_to_go_on
 from emdash.estimators._starts import Start, draw_starts
 from emdash.estimators._step import Step
@@ -164,7 +164,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         stop = Stop(self.tol, self.max_iter)
         progress = Progress(self.verbose, self.verbose_interval, self.callback, stop)
         step = Step(model, engine, source, self.n_components, progress)
-        keeper = self._keeper(source)
+        keeper = keeper_for(self, source)
         shape = self.n_components, source.n_features
         state = keeper.read(lambda: model.reference(np.zeros(shape)))
         given = self._check_init(source.n_features)
@@ -183,14 +183,6 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             progress.clear()
             keeper.write()
         return source
-
-    def _keeper(self, source: Source) -> Keeper:
-        """Return what holds the state of the fit, and where."""
-        if self.checkpoint is None:
-            return Keeper(None, {})
-        given = self.checkpoint
-        checkpoint = given if isinstance(given, Checkpoint) else Checkpoint(given)
-        return Keeper(checkpoint, identity_of(self.get_params(deep=False), source))
 
     def _interrupt(self, keeper: Keeper, interrupt: KeyboardInterrupt) -> None:
         """Keep what an interrupted fit has reached, and say how to go on."""

@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from emdash.checkpoint import Checkpoint, Keeper
 from emdash.chunk import Chunk
 from emdash.engines import engine_for
 from emdash.sources.base import Source
 
-__all__ = ["identity_of"]
+if TYPE_CHECKING:
+    from emdash.estimators._base import BaseMixture
+
+__all__ = ["keeper_for"]
 
 FREE = {
     *("tol", "max_iter", "n_init"),  # may be raised to go on
@@ -25,17 +29,21 @@ ROWS = 8
 """Rows at either end of the data that are compared."""
 
 
-def identity_of(settings: Mapping[str, Any], source: Source) -> dict[str, dict[str, Any]]:
-    """Return what tells a fit from others, as values of JSON.
+def keeper_for(estimator: BaseMixture, source: Source) -> Keeper:
+    """Return what keeps the state of a fit.
 
-    Parameters
-    ----------
-    settings : mapping
-        The estimator's parameters.
-    source : Source
-        The data: its first and its last chunk are loaded, or its first if only iterating tells
-        which one is last.
+    With a checkpoint, the first and the last chunk of the source are loaded to know the data
+    again; only the first, if only iterating tells which one is last.
     """
+    given = estimator.checkpoint
+    if given is None:
+        return Keeper(None, {})
+    checkpoint = given if isinstance(given, Checkpoint) else Checkpoint(given)
+    return Keeper(checkpoint, _identity_of(estimator.get_params(deep=False), source))
+
+
+def _identity_of(settings: Mapping[str, Any], source: Source) -> dict[str, dict[str, Any]]:
+    """Return what tells a fit from others, as values of JSON."""
     return {
         "model": {name: _plain(value) for name, value in settings.items() if name not in FREE},
         "data": {
