@@ -25,7 +25,7 @@ if __name__ == "__main__":  # a script sees its own folder, but this is a packag
 
 from benchmarks.data import QUICK, SEPARATIONS, clusters, draw, size
 from emdash import GaussianMixture, kmeans
-from emdash.estimators import _base
+from emdash.estimators import _run, _starts
 
 __all__ = ["Default", "Disagreement", "Start", "Tiny", "WholeFit", "beside", "main"]
 
@@ -124,8 +124,8 @@ class Disagreement(Exception):
 PARTS: dict[str, tuple[Any, str]] = {
     "k-means++": (kmeans, "plus_plus"),
     "Lloyd": (kmeans, "lloyd"),
-    "start": (_base, "start_from"),
-    "passes": (_base, "em"),
+    "start": (_starts, "start_from"),
+    "passes": (_run, "em"),
 }
 """Where the parts of a fit happen; "start" holds the two before it, "passes" the M-steps too."""
 

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from emdash.checkpoint import Checkpoint
     from emdash.estimators.mixtures import GaussianMixture
     from emdash.persistence import load, save
     from emdash.progress import Pass
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 _PUBLIC = {
+    "Checkpoint": "emdash.checkpoint",
     "GaussianMixture": "emdash.estimators.mixtures",
     "Pass": "emdash.progress",
     "load": "emdash.persistence",
@@ -25,7 +27,15 @@ _PUBLIC = {
     "show_versions": "emdash.versions",
 }
 
-__all__ = ["GaussianMixture", "Pass", "__version__", "load", "save", "show_versions"]
+__all__ = [
+    "Checkpoint",
+    "GaussianMixture",
+    "Pass",
+    "__version__",
+    "load",
+    "save",
+    "show_versions",
+]
 
 
 def __getattr__(name: str) -> Any:

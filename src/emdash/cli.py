@@ -6,9 +6,10 @@ time are made inside the commands, so that ``emdash --help`` is instant.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,6 @@ __all__ = ["main"]
 
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
 INIT_PARAMS = ("kmeans", "k-means++", "random", "random_from_data")
-SHOWN_COLUMNS = 8
 
 FILE = click.Path(path_type=Path)
 POSITIVE = click.IntRange(min=1)
@@ -80,6 +80,7 @@ def main() -> None:
         "emdash fit measurements.npy -k 8 -o model.npz",
         "emdash fit measurements.npy -k 8 --covariance diag --tol 1e-6 -o model.npz",
         "emdash fit measurements.npy -k 3 --n-init 10 --seed 1 --quiet -o model.npz",
+        "emdash fit measurements.npy -k 64 --checkpoint fit.npz -o model.npz",
     )
 )
 @click.argument("data", type=FILE)
@@ -138,6 +139,12 @@ def main() -> None:
     default=0,
     help="Seed of the start; the same seed gives the same model.",
 )
+@click.option(
+    "--checkpoint",
+    type=FILE,
+    metavar="FILE",
+    help="Keep in this file how far the fit has come; if it is there, go on from it.",
+)
 @threads_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no summary.")
 @plain_errors()
@@ -152,6 +159,7 @@ def fit(
     init: str,
     n_init: int,
     seed: int,
+    checkpoint: Path | None,
     threads: int | None,
     quiet: bool,
 ) -> None:
@@ -159,14 +167,18 @@ def fit(
 
     DATA holds a table of numbers, one row per observation. It is read chunk by chunk in
     every pass, so it may be larger than memory. Progress goes to standard error, a summary
-    to standard output.
+    to standard output. With --checkpoint, the same command goes on where it was interrupted.
     """
     from sklearn.exceptions import ConvergenceWarning
 
+    from emdash.archive import check_target
     from emdash.estimators.mixtures import GaussianMixture
-    from emdash.persistence import check_target, save
+    from emdash.persistence import save
+    from emdash.summary import facts
 
     check_target(output)
+    if checkpoint is not None and checkpoint.resolve() == output.resolve():
+        raise ValueError(f"--checkpoint and --output are both {output}: give two files")
     model = GaussianMixture(
         components,
         covariance_type=covariance,
@@ -177,17 +189,21 @@ def fit(
         n_init=n_init,
         random_state=seed,
         n_threads=threads,
-        callback=None if quiet else lambda record: click.echo(str(record), err=True),
+        checkpoint=checkpoint,
+        verbose=0 if quiet else 2,
     )
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore", ConvergenceWarning)  # said below in a line
-        model.fit(data)
-    save(model, output)
+        try:
+            model.fit(data)
+        except KeyboardInterrupt:
+            again = f" to go on from {checkpoint}" if checkpoint else "; --checkpoint keeps a fit"
+            raise click.ClickException(f"interrupted. Run the command again{again}") from None
+    save(model.set_params(verbose=0), output)
     if not quiet:
         if not model.converged_:
             click.echo("Stopped at --max-iter before --tol was met: raise one of them.", err=True)
-        _echo_summary(model)
-        click.echo(f"written         {output}")
+        click.echo("\n".join([*facts(model), f"written         {output}"]))
 
 
 @main.command(
@@ -230,7 +246,8 @@ def predict(
     MODEL was written by 'emdash fit' or emdash.save, DATA is a .npy file. Rows are
     read and answers are written chunk by chunk, so both may be larger than memory.
     """
-    from emdash.persistence import check_target, load
+    from emdash.archive import check_target
+    from emdash.persistence import load
     from emdash.sources.npy import NpySource
 
     check_target(output)
@@ -254,7 +271,7 @@ def _write_answers(ask: Callable[[Any], Any], source: NpySource, output: Path) -
     import numpy as np
     from numpy.lib import format as npy_format
 
-    from emdash.persistence import write_atomically
+    from emdash.archive import write_atomically
     from emdash.start import first_not_finite
 
     like = ask([np.zeros((1, source.n_features))])  # type and shape of one row's answer
@@ -281,46 +298,10 @@ def info(model: Path) -> None:
     The size of the model, how its fit ended, and the weights and means of its components.
     """
     from emdash.persistence import load
+    from emdash.summary import components, facts
 
     estimator = load(model)
-    _echo_summary(estimator)
-    click.echo()
-    for line in _table(estimator):
-        click.echo(line)
-
-
-def _echo_summary(model: Any) -> None:
-    """Print the facts about a fitted model that fit on a line each."""
-    K, d = model.means_.shape
-    ended = "converged" if model.converged_ else "not converged"
-    facts = {
-        "covariance": model.covariance_type,
-        "components": K,
-        "features": d,
-        "free parameters": model._n_parameters(),
-        "passes": f"{model.n_iter_} ({ended}, tol {model.tol:g})",
-        "log-likelihood": f"{model.lower_bound_:.10g} per row",
-    }
-    for name, value in facts.items():
-        click.echo(f"{name:<15} {value}")
-
-
-def _table(model: Any) -> list[str]:
-    """Return a line per component: its weight and means."""
-    d = model.means_.shape[1]
-    names = [str(n) for n in getattr(model, "feature_names_in_", (f"x{j}" for j in range(d)))]
-    shown = names[:SHOWN_COLUMNS]
-    rows = [["component", "weight", *(f"mean {name}" for name in shown)]]
-    for k, (weight, mean) in enumerate(zip(model.weights_, model.means_, strict=True)):
-        rows.append([str(k), f"{weight:.4f}", *(f"{value:.6g}" for value in mean[:SHOWN_COLUMNS])])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    ]
-    if d > SHOWN_COLUMNS:
-        lines.append(f"({d - SHOWN_COLUMNS} more columns: numpy.load(...)['means_'] has them all)")
-    return lines
+    click.echo("\n".join([*facts(estimator), "", *components(estimator)]))
 
 
 @main.command(epilog=examples("emdash versions"))

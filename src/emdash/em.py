@@ -7,9 +7,9 @@ a map ``theta -> (theta', objective)`` and a rule for stopping, nothing else.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 __all__ = ["Fit", "Stop", "em"]
 
@@ -31,6 +31,10 @@ class Stop:
 
     tolerance: float
     max_iter: int
+
+    def is_met(self, fit: Fit[Any]) -> bool:
+        """Tell whether the last step changed the objective by less than the tolerance."""
+        return fit.n_iter > 0 and abs(fit.change) < self.tolerance
 
 
 @dataclass
@@ -73,6 +77,7 @@ def em(
     stop: Stop,
     *,
     previous: float = -math.inf,
+    trace: Sequence[float] = (),
     on_step: Callable[[Fit[Parameters]], object] | None = None,
 ) -> Fit[Parameters]:
     """Iterate `step` from `start` until the objective stands still.
@@ -88,6 +93,9 @@ def em(
     previous : float
         Objective to compare the first step with: that of an earlier fit when
         training goes on from there, otherwise minus infinity.
+    trace : sequence of float
+        Objectives of the steps that led to `start`, when an interrupted loop goes on.
+        They count towards the largest number of steps.
     on_step : callable, optional
         Called with the :class:`Fit` so far after each step.
 
@@ -103,13 +111,12 @@ def em(
     >>> fit.converged, fit.n_iter
     (True, 11)
     """
-    fit = Fit(start, previous=previous)
-    for _ in range(stop.max_iter):
+    fit = Fit(start, list(trace), previous=previous)
+    fit.converged = stop.is_met(fit)
+    while not fit.converged and fit.n_iter < stop.max_iter:
         fit.parameters, objective = step(fit.parameters)
         fit.trace.append(objective)
-        fit.converged = abs(fit.change) < stop.tolerance
+        fit.converged = stop.is_met(fit)
         if on_step is not None:
             on_step(fit)
-        if fit.converged:
-            break
     return fit

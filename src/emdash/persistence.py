@@ -1,42 +1,40 @@
 """Fitted estimators to a single ``.npz`` file and back, without pickle.
 
 Every fitted attribute and every array among the constructor parameters is a
-member of the archive under its own name, so ``numpy.load(path)["means_"]`` works
-without emdash. The member ``emdash`` is a line of JSON: format version, class,
-and the other constructor parameters.
+member of the archive under its own name. Its line of JSON holds format version,
+class, and the other constructor parameters.
 
 Must never know: data, engines, sources.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import uuid
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from emdash import __version__
+from emdash.archive import Arrays, Kind, read_archive, write_archive
 from emdash.progress import from_table, to_table
 
-__all__ = ["check_target", "load", "save", "write_atomically"]
+__all__ = ["load", "save"]
 
 FORMAT = 1
 """Version of the layout. Raise it when files can no longer be read by the emdash before."""
 
-HEADER = "emdash"
-NOT_SAVED = ("callback",)
+MODEL = Kind(
+    "model",
+    "models are written by emdash.save",
+    "emdash",
+    {"format": int, "class": str, "version": str, "parameters": dict},
+)
+NOT_SAVED = ("callback", "checkpoint")
 
-Arrays = Mapping[str, NDArray[Any]]
 Layout = dict[str, tuple[str, tuple[int, ...]]]
 
 
@@ -88,7 +86,7 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     model : estimator
-        Fitted. Everything is kept except a `callback`, and a `random_state`
+        Fitted. Everything is kept except a `callback`, a `checkpoint`, and a `random_state`
         that is not an int (None is loaded in its place).
     path : str or path-like
         Where to write, by custom ``something.npz``; replaced if it exists.
@@ -127,12 +125,7 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     attributes = _attributes(model)
     _check(model, attributes, "cannot save after parameters were changed (fit again)")
     header = {"format": FORMAT, "class": name, "version": __version__, "parameters": parameters}
-    members = {HEADER: np.array(json.dumps(header)), **arrays, **attributes}
-    with write_atomically(path) as file, zipfile.ZipFile(file, "w") as archive:
-        for member, array in members.items():
-            # ZipInfo without a date: the same model gives the same bytes
-            with archive.open(zipfile.ZipInfo(f"{member}.npy"), "w", force_zip64=True) as stream:
-                npy_format.write_array(stream, array, allow_pickle=False)
+    write_archive(path, MODEL, header, {**arrays, **attributes})
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -156,7 +149,7 @@ def load(path: str | os.PathLike[str]) -> Any:
         If it is not a model of emdash, is damaged, or was written by a newer emdash.
     """
     path = Path(path)
-    header, members = _read(path)
+    header, members = read_archive(path, MODEL)
     if header["format"] > FORMAT:
         raise ValueError(
             f"{path} was written by emdash {header['version']} in format {header['format']}, but "
@@ -183,51 +176,6 @@ def load(path: str | os.PathLike[str]) -> Any:
     for name, array in attributes.items():
         setattr(model, name, _value(name, array))
     return model
-
-
-def check_target(path: str | os.PathLike[str]) -> None:
-    """Refuse a path that cannot be written, before any work is done.
-
-    Raises
-    ------
-    OSError
-        If its directory does not exist or cannot be written, or if it is a directory itself.
-    """
-    path = Path(os.path.realpath(path))
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a directory: give the name of a file in it")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no directory {path.parent}: create it first")
-    if not os.access(path.parent, os.W_OK):
-        raise PermissionError(f"cannot write to the directory {path.parent}")
-
-
-@contextmanager
-def write_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file that appears under `path` when it is complete, or not at all.
-
-    Parameters
-    ----------
-    path : str or path-like
-        Replaced if it exists; a symbolic link is followed.
-
-    Yields
-    ------
-    binary file
-        A temporary file in the same directory, gone after a failure.
-    """
-    check_target(path)
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _class(name: str) -> Any:
@@ -292,42 +240,3 @@ def _check(model: Any, attributes: Arrays, what: str) -> None:
             )
     if attributes["n_features_in_"] != attributes["means_"].shape[1]:
         raise ValueError(f"{what}: n_features_in_ and means_ differ in the number of columns")
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Return the header and the other members of a model file.
-
-    Raises
-    ------
-    ValueError
-        If it is no archive of arrays, is damaged, or is not one of emdash's.
-    """
-    with path.open("rb") as file:
-        if file.read(4) not in (b"PK\3\4", b"PK\5\6"):
-            raise ValueError(f"{path} is not a .npz file; models are written by emdash.save")
-        file.seek(0)
-        try:
-            with np.load(file, allow_pickle=False) as archive:
-                names = archive.files
-                members = {name: archive[name] for name in names} if HEADER in names else {}
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
-            raise ValueError(
-                f"{path} is truncated or damaged ({error}): write or copy it again"
-            ) from None
-    if HEADER not in members:
-        raise ValueError(
-            f"{path} is an .npz file, but not a model of emdash: it holds "
-            f"{', '.join(names[:5]) or 'nothing'}; models are written by emdash.save"
-        )
-    return _header(members.pop(HEADER), path), members
-
-
-def _header(member: NDArray[Any], path: Path) -> dict[str, Any]:
-    try:
-        header = json.loads(str(member))
-        fields = {"format": int, "class": str, "version": str, "parameters": dict}
-        if all(isinstance(header[name], kind) for name, kind in fields.items()):
-            return dict(header)
-    except (ValueError, TypeError, KeyError):
-        pass
-    raise ValueError(f"{path} is not a model of emdash: its header is not one that save writes")

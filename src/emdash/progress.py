@@ -7,17 +7,30 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, fields
-from typing import Any
+from itertools import pairwise
+from statistics import median
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emdash.em import Fit
+from emdash.em import Fit, Stop
 
-__all__ = ["Pass", "Progress", "from_table", "peak_memory", "to_table"]
+__all__ = ["Pass", "Progress", "from_table", "passes_left", "peak_memory", "to_table"]
+
+REDRAWN = 0.2
+"""Seconds between two states of a bar."""
+
+BAR = 24
+"""Characters of a bar."""
+
+DECAY = 4
+"""Passes over which the decay of the change is measured."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +60,9 @@ class Pass:
         block; 0 where nothing is far enough apart, or where it would not pay.
     arithmetic : str
         ``"float64"`` or ``"float32"``: in what the densities were computed.
+    imbalance : float
+        How unevenly the work was shared: seconds of the busiest thread or worker over their mean.
+        1 is even, or not measured.
     """
 
     start: int
@@ -58,15 +74,20 @@ class Pass:
     n_bytes: int
     left_out: float
     arithmetic: str
+    imbalance: float
 
     def __str__(self) -> str:
-        change = "" if math.isinf(self.change) else f"   change {self.change:+.3e}"
-        speed = self.n_rows / max(self.seconds, 1e-9)
-        left_out = f"   {self.left_out:.0%} left out" if self.left_out else ""
-        return (
-            f"pass {self.number:4d}   log-likelihood {self.log_likelihood:.8f}{change}   "
-            f"{speed / 1e6:.3g} M rows/s{left_out}{_memory_text(peak_memory())}"
-        )
+        seconds = max(self.seconds, 1e-9)
+        words = [
+            f"pass {self.number:4d}",
+            f"log-likelihood {self.log_likelihood:.8f}",
+            "" if math.isinf(self.change) else f"change {self.change:+.3e}",
+            _amount(self.n_rows / seconds, " rows/s"),
+            _amount(self.n_bytes / seconds, "B/s"),
+            f"{self.left_out:.0%} left out" if self.left_out else "",
+            f"imbalance {self.imbalance:.2f}" if self.imbalance >= 1.1 else "",
+        ]
+        return "  ".join(word for word in words if word)
 
 
 _DTYPE = np.dtype(
@@ -74,7 +95,7 @@ _DTYPE = np.dtype(
 )
 
 
-def to_table(history: list[Pass]) -> NDArray[np.void]:
+def to_table(history: Sequence[Pass]) -> NDArray[np.void]:
     """Return records as a structured array with a field per attribute, for files."""
     return np.array([astuple(record) for record in history], dtype=_DTYPE)
 
@@ -92,10 +113,6 @@ def from_table(table: NDArray[np.void]) -> list[Pass]:
     return [Pass(*record) for record in table.tolist()]
 
 
-def _memory_text(peak: int | None) -> str:
-    return "" if peak is None else f"   peak memory {peak / 1e6:.0f} MB"
-
-
 def peak_memory() -> int | None:
     """Return the peak resident memory of this process in bytes, None where it is not told."""
     try:
@@ -106,8 +123,70 @@ def peak_memory() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def passes_left(trace: Sequence[float], stop: Stop) -> tuple[int, bool]:
+    """Return how many passes are left, and whether that is an estimate or the bound.
+
+    EM converges linearly: each change is about the same fraction of the one before. The estimate
+    continues the last few changes to the tolerance.
+
+    Parameters
+    ----------
+    trace : sequence of float
+        Objective of every pass so far.
+    stop : Stop
+        The rule that ends the passes.
+
+    Examples
+    --------
+    >>> from emdash.em import Stop
+    >>> from emdash.progress import passes_left
+    >>> passes_left([-1.0, -0.5, -0.25, -0.125], Stop(tolerance=0.01, max_iter=100))
+    (4, True)
+    >>> passes_left([-1.0], Stop(tolerance=0.01, max_iter=100))
+    (99, False)
+    """
+    bound = max(0, stop.max_iter - len(trace))
+    changes = [abs(b - a) for a, b in pairwise(trace[-DECAY - 1 :])]
+    if len(changes) < 2 or stop.tolerance <= 0 or not 0 < changes[-1] < changes[0]:
+        return bound, False
+    decay = math.log(changes[-1] / changes[0]) / (len(changes) - 1)
+    estimate = max(0, math.ceil(math.log(stop.tolerance / changes[-1]) / decay))
+    return (estimate, True) if estimate < bound else (bound, False)
+
+
+def _amount(value: float, unit: str) -> str:
+    for prefix, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:.3g} {prefix}{unit}"
+    return f"{value:.3g} {unit.strip()}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+class _Line:
+    """A line that is written over: on terminals and in notebooks. In a log it stays away."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.shown = stream.isatty() or type(stream).__module__.startswith("ipykernel")
+        self._width = 0
+
+    def draw(self, text: str) -> None:
+        """Show a text in place of the one before; an empty one leaves an empty line."""
+        self.stream.write(f"\r{text.ljust(self._width)}" + ("" if text else "\r"))
+        self.stream.flush()
+        self._width = len(text)
+
+
 class Progress:
     """Follow a fit: make a :class:`Pass` of each step, print some, hand all to a callback.
+
+    A line per pass goes to standard output; on a terminal and in a notebook the pass under way is
+    shown in a last line, as far as its engine tells how many rows were read.
 
     Parameters
     ----------
@@ -117,50 +196,104 @@ class Progress:
         Passes between two lines.
     callback : callable or None
         Called with each :class:`Pass`.
-
-    Attributes
-    ----------
-    history : list of Pass
-        Those of the start under way.
+    stop : Stop
+        The rule that ends the passes, for an estimate of when.
     """
 
     def __init__(
-        self, verbose: int, interval: int, callback: Callable[[Pass], object] | None
+        self,
+        verbose: int,
+        interval: int,
+        callback: Callable[[Pass], object] | None,
+        stop: Stop,
     ) -> None:
         self.verbose = verbose
         self.interval = 1 if verbose >= 2 else interval
         self.callback = callback
-        self.start = -1
-        self.history: list[Pass] = []
+        self.stop = stop
+        self.start = 0
+        self._seconds: deque[float] = deque(maxlen=5)
         self._work: dict[str, Any] = {}
+        self._line = _Line(sys.stdout)
+        self._lock = threading.Lock()
+        self.reading("start", None)
 
-    def begin(self) -> None:
-        """Begin the next start."""
-        self.start += 1
-        self.history = []
-        self.clock = time.perf_counter()
+    @property
+    def live(self) -> bool:
+        """Whether :meth:`read` shows anything."""
+        return bool(self.verbose) and self._line.shown
+
+    def begin(self, start: int, passes: int) -> None:
+        """Begin a start, or go on with it after some passes."""
+        self.start = start
+        self._clock = time.perf_counter()
+        self.clear()
         if self.verbose:
-            print(f"Initialization {self.start}", flush=True)
+            goes_on = f" goes on after {passes} passes" if passes else ""
+            print(f"Initialization {start}{goes_on}", flush=True)
+
+    def reading(self, what: str, n_rows: int | None) -> None:
+        """Begin to read `n_rows` rows, None if nobody knows how many there will be."""
+        self._what, self._rows, self._total = what, 0, n_rows
+        self._began = self._drawn = time.perf_counter()
+
+    def read(self, n_rows: int) -> None:
+        """Note that so many more rows were read; any thread may."""
+        with self._lock:
+            self._rows += n_rows
+            now = time.perf_counter()
+            if now - self._drawn >= REDRAWN:
+                self._drawn = now
+                self._line.draw(self._under_way(now - self._began))
+
+    def _under_way(self, seconds: float) -> str:
+        speed = self._rows / max(seconds, 1e-9)
+        head, tail = f"  {self._what}", _amount(speed, " rows/s")
+        if not self._total:
+            return f"{head}  {_amount(self._rows, ' rows')}  {tail}"
+        done = min(1.0, self._rows / self._total)
+        bar = ("#" * round(done * BAR)).ljust(BAR, ".")
+        left = _duration(max(0, self._total - self._rows) / max(speed, 1e-9))
+        return f"{head}  [{bar}] {done:4.0%}  {tail}  {left} left of it"
 
     def did(self, **work: Any) -> None:
         """Note what the pass did: the fields of :class:`Pass` from `n_rows` on."""
         self._work = work
 
-    def step(self, fit: Fit[Any]) -> None:
-        """Note one more pass."""
+    def passed(self, fit: Fit[Any]) -> Pass:
+        """Return the record of the pass that has just ended."""
         now = time.perf_counter()
-        record = Pass(
-            self.start, fit.n_iter, fit.trace[-1], fit.change, now - self.clock, **self._work
-        )
-        self.clock = now
-        self.history.append(record)
+        seconds, self._clock = now - self._clock, now
+        self._seconds.append(seconds)
+        return Pass(self.start, fit.n_iter, fit.trace[-1], fit.change, seconds, **self._work)
+
+    def tell(self, fit: Fit[Any], record: Pass) -> None:
+        """Print the record and hand it to the callback."""
+        self.clear()
         if self.verbose and (fit.n_iter % self.interval == 0 or fit.converged):
-            print(f"  {record}", flush=True)
+            print(f"  {record}{_memory()}{self._left(fit)}", flush=True)
         if self.callback is not None:
             self.callback(record)
+
+    def clear(self) -> None:
+        """Remove the bar."""
+        if self.live:
+            self._line.draw("")
+
+    def _left(self, fit: Fit[Any]) -> str:
+        passes, estimated = passes_left(fit.trace, self.stop)
+        if fit.converged or not passes:
+            return ""
+        duration = _duration(passes * median(self._seconds))
+        return f"  {'about' if estimated else 'at most'} {passes} passes, {duration} left"
 
     def end(self, fit: Fit[Any]) -> None:
         """End this start."""
         if self.verbose:
             how = "converged" if fit.converged else "did not converge"
             print(f"Initialization {self.start} {how} after {fit.n_iter} passes.", flush=True)
+
+
+def _memory() -> str:
+    peak = peak_memory()
+    return "" if peak is None else f"  peak memory {peak / 1e6:.0f} MB"

@@ -101,9 +101,17 @@ class Statistics:
         """What kernels write: the buffer from the log-likelihood on."""
         return self.buffer[len(COUNTS) :]
 
+    @property
+    def counts(self) -> list[float]:
+        """Rows, bytes and log-densities left out."""
+        counts: list[float] = self.buffer[: len(COUNTS)].tolist()
+        return counts
+
     def count(self, rows: NDArray[Any], left_out: float = 0.0) -> None:
         """Add to the counts that `rows` were read, and so many log-densities left out."""
-        self.buffer[: len(COUNTS)] += len(rows), rows.nbytes, left_out
+        self.buffer[0] += len(rows)
+        self.buffer[1] += rows.nbytes
+        self.buffer[2] += left_out
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name in Statistics.__slots__:
@@ -114,8 +122,7 @@ class Statistics:
             raise AttributeError(
                 f"no field {name!r}; the fields are {sorted(self.layout.slices)}"
             ) from None
-        view = self.buffer[where].reshape(shape)
-        return float(view) if shape == () else view
+        return self.buffer[where].reshape(shape) if shape else float(self.buffer[where.start])
 
     def __add__(self, other: Statistics) -> Statistics:
         if not isinstance(other, Statistics):

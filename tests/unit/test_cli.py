@@ -13,6 +13,7 @@ from click.testing import CliRunner
 import emdash
 from emdash import cli
 from emdash.families.covariance import SHAPES
+from emdash.progress import Progress
 from emdash.start import METHODS
 
 
@@ -51,7 +52,8 @@ def fail(*args):
     result = run(*args)
     assert result.exit_code == 1
     assert isinstance(result.exception, SystemExit)
-    (line,) = [line for line in result.stderr.splitlines() if not line.startswith("pass ")]
+    progress = ("  pass ", "Initialization ")
+    (line,) = [line for line in result.stderr.splitlines() if not line.startswith(progress)]
     assert line.startswith("Error: ")
     return line
 
@@ -80,6 +82,39 @@ def test_fit_gives_the_model_of_the_library(data, X, tmp_path):
     assert result.stderr.count("log-likelihood") >= model.n_iter_
     assert f"passes          {model.n_iter_} (converged" in result.stdout
     assert str(path) in result.stdout
+
+
+def test_interrupted_fit_goes_on_from_its_checkpoint(data, tmp_path, monkeypatch):
+    """Control-C in the sixth pass; the same command makes the passes that are left."""
+    passes = []
+
+    def interrupted(self, fit, record, tell=Progress.tell):
+        passes.append(record.number)
+        tell(self, fit, record)
+        if len(passes) == 6:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "tell", interrupted)
+    command = ["fit", data, "-k", 3, "--max-iter", 20, "--tol", 0, "-o", tmp_path / "model.npz"]
+    checkpoint = tmp_path / "fit.npz"
+    line = fail(*command, "--checkpoint", checkpoint)
+    assert line == f"Error: interrupted. Run the command again to go on from {checkpoint}"
+    succeed(*command, "--checkpoint", checkpoint)
+    assert passes == list(range(1, 21))
+    one, other = emdash.load(tmp_path / "model.npz"), tmp_path / "other.npz"
+    succeed(*command[:-1], other)
+    np.testing.assert_array_equal(one.means_, emdash.load(other).means_)
+    assert one.get_params() == emdash.load(other).get_params()
+    passes.clear()
+    assert "--checkpoint keeps a fit" in fail(*command)
+
+
+def test_checkpoint_of_another_command_is_refused(data, tmp_path):
+    path = tmp_path / "same.npz"
+    assert "give two files" in fail("fit", data, "-k", 2, "-o", path, "--checkpoint", path)
+    command = ["fit", data, "-o", tmp_path / "model.npz", "--checkpoint", path]
+    succeed(*command, "-k", 2)
+    assert "another model: n_components is 2 there, but 3 here" in fail(*command, "-k", 3)
 
 
 def test_quiet_fit_says_nothing(data, tmp_path):

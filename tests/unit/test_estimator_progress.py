@@ -132,7 +132,7 @@ def test_history_says_which_fraction_was_left_out(n_threads, capsys):
     X = clusters(60.0)
     fit = GaussianMixture(**settings).fit(list(np.array_split(X, 5)))
     assert [record.left_out for record in fit.history_] == [7 / 8] * fit.n_iter_
-    assert capsys.readouterr().out.count("   88% left out   ") == fit.n_iter_
+    assert capsys.readouterr().out.count("  88% left out  ") == fit.n_iter_
     with pytest.warns(ConvergenceWarning):
         fit = GaussianMixture(max_iter=3, **settings).fit(clusters(0.1))
     assert [record.left_out for record in fit.history_] == [0] * 3

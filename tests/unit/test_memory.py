@@ -161,7 +161,7 @@ WHOLE_FIT = """
 import json, warnings
 import numpy as np
 from emdash import GaussianMixture
-from emdash.estimators import _base
+from emdash.estimators import _starts
 
 warnings.simplefilter("ignore")
 rng = np.random.default_rng(0)
@@ -170,7 +170,7 @@ for begin in range(0, len(X), 50_000):
     X[begin : begin + 50_000] += rng.normal(size=(50_000, 10))
 model = GaussianMixture(10, max_iter=2, tol=0.0, n_threads=2)
 model.set_params(random_state=0).fit(X[:100_000])  # everything is imported, every pool started
-start_from = _base.start_from
+start_from = _starts.start_from
 
 
 def then_begin_anew(*arguments):
@@ -180,7 +180,7 @@ def then_begin_anew(*arguments):
     return start
 
 
-_base.start_from = then_begin_anew
+_starts.start_from = then_begin_anew
 found = []
 reset()
 before = status("VmRSS")

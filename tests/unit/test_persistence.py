@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import zipfile
 
 import numpy as np
@@ -14,7 +15,8 @@ from sklearn.exceptions import NotFittedError
 from sklearn.mixture import GaussianMixture as ReferenceMixture
 
 import emdash
-from emdash.persistence import FORMAT, check_target, write_atomically
+from emdash.archive import check_target, write_atomically
+from emdash.persistence import FORMAT
 from emdash.progress import to_table
 
 COVARIANCE_TYPES = ["full", "tied", "diag", "spherical"]
@@ -162,7 +164,7 @@ def test_nothing_is_left_behind_on_failure(error, path, monkeypatch):
         args[0].write(b"half")
         raise error
 
-    monkeypatch.setattr("emdash.persistence.npy_format.write_array", fail)
+    monkeypatch.setattr("emdash.archive.npy_format.write_array", fail)
     with pytest.raises(type(error)):
         emdash.save(fitted(), path)
     assert path.read_bytes() == b"before"
@@ -175,6 +177,18 @@ def test_target_is_complete_or_absent_while_writing(path):
         file.flush()
         assert not path.exists()
     assert path.read_bytes() == b"half"
+
+
+def test_content_is_on_the_disk_before_it_has_its_name(path, monkeypatch):
+    calls = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(
+            f"emdash.archive.os.{name}",
+            lambda *args, name=name, real=real: (calls.append(name), real(*args)),
+        )
+    emdash.save(fitted(), path)
+    assert calls == ["fsync", "replace"]
 
 
 def test_symbolic_link_is_followed(tmp_path, path):

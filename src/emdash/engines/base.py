@@ -45,7 +45,20 @@ class RowTask(Protocol):
 
 
 class Engine(ABC):
-    """Runs tasks over the chunks of a source. Implement the two methods."""
+    """Runs tasks over the chunks of a source. Implement the two methods.
+
+    Attributes
+    ----------
+    on_rows : callable or None
+        Called during :meth:`total` with the number of rows of each chunk that is done, from any
+        thread, by engines that can tell.
+    imbalance : float
+        Of the last :meth:`total`: seconds of the busiest thread or worker over their mean. 1 where
+        the engine does not measure it.
+    """
+
+    on_rows: Callable[[int], object] | None = None
+    imbalance: float = 1.0
 
     @abstractmethod
     def total(self, task: Task, source: Source) -> Any:
@@ -54,6 +67,15 @@ class Engine(ABC):
     @abstractmethod
     def each(self, task: RowTask, source: Source) -> Any:
         """Return the answers of `task` for every row, in the order of the rows."""
+
+    def report(self, event: dict[str, Any]) -> None:  # noqa: B027 - nothing is a good default
+        """Tell those who watch the machine that a pass has ended, once for each pass.
+
+        Parameters
+        ----------
+        event : dict
+            The attributes of its :class:`emdash.Pass`.
+        """
 
 
 def fold(values: Iterable[T]) -> T:
@@ -100,12 +122,16 @@ def part_length(n_chunks: int, most_parts: int) -> int:
     return length
 
 
-def run_part(task: Task, part: Part, n_threads: int) -> Any:
+def run_part(
+    task: Task, part: Part, n_threads: int, on_rows: Callable[[int], object] | None = None
+) -> Any:
     """Fold `task` over the chunks of one part, with one chunk in memory at a time."""
 
     def answers() -> Iterator[Any]:
         for chunk in part():
             answer = task(chunk, n_threads)
+            if on_rows is not None:
+                on_rows(len(chunk))
             del chunk  # before the next one is loaded
             yield answer
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -87,9 +89,14 @@ class LocalEngine(Engine):
 
     def total(self, task: Task, source: Source) -> Any:
         """Run `task` on every chunk and add the answers."""
+        self.imbalance = 1.0
         if source.n_chunks is None or source.n_chunks < 2 or self.n_threads == 1:
-            return run_part(task, source.chunks, self.n_threads)
-        with closing(self._map(lambda part, n: run_part(task, part, n), source)) as sums:
+            return run_part(task, source.chunks, self.n_threads, self.on_rows)
+
+        def run(part: Part, threads: int) -> Any:
+            return run_part(task, part, threads, self.on_rows)
+
+        with closing(self._map(run, source)) as sums:
             return fold(sums)  # closed at once when the addition is interrupted
 
     def each(self, task: RowTask, source: Source) -> Any:
@@ -137,21 +144,29 @@ class LocalEngine(Engine):
             yield from (function(part, self.n_threads) for part in parts)
             return
         failed: list[int] = []
+        busy: dict[threading.Thread, float] = {}
 
         def run(index: int) -> Any:
+            thread, began = threading.current_thread(), time.perf_counter()
+            busy.setdefault(thread, 0.0)
             try:
                 return function(lambda: _until_failure(parts[index], index, failed), threads)
             except BaseException:
                 failed.append(index)
                 raise
+            finally:
+                busy[thread] += time.perf_counter() - began
 
         threads = max(1, self.n_threads // team)
         pool = ThreadPoolExecutor(team, thread_name_prefix="emdash")
         try:
             yield from pool.map(run, range(len(parts)))
+            self.imbalance = max(busy.values()) * team / sum(busy.values())
         finally:
             failed.append(-1)  # nobody waits for the rest
             pool.shutdown(cancel_futures=True)
+            for thread in list(busy):  # an interrupt while one starts hides it from the pool
+                thread.join()
 
 
 class _Stopped(Exception):

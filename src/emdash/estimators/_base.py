@@ -7,9 +7,10 @@ fitted attributes. The mathematics is elsewhere.
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from abc import ABCMeta, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable
 from functools import cache
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -22,17 +23,19 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from emdash.em import Fit, Stop, em
+from emdash.checkpoint import Checkpoint, Keeper, Stage, better
+from emdash.em import Fit, Stop
 from emdash.engines import engine_for
-from emdash.engines.base import Engine
-from emdash.engines.local import usable_cores
+from emdash.estimators._identity import keeper_for
+from emdash.estimators._run import Run, how_to_go_on
+from emdash.estimators._starts import Start, draw_starts
 from emdash.estimators._step import Step
 from emdash.models.mixture import Mixture, MixtureParameters, Output
-from emdash.progress import Pass, Progress
+from emdash.progress import Progress
 from emdash.sources import open_source
 from emdash.sources.array import ArraySource
 from emdash.sources.base import Source
-from emdash.start import METHODS, count_rows, start_from, starting_rows
+from emdash.start import METHODS
 
 __all__ = ["BaseMixture"]
 
@@ -60,6 +63,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         "verbose_interval": [Interval(Integral, 1, None, closed="left")],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
         "callback": [callable, None],
+        "checkpoint": [str, os.PathLike, Checkpoint, None],
     }
 
     @classmethod
@@ -148,37 +152,59 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def _fit(self, X: Any) -> Source:
+        if self.warm_start and self.checkpoint is not None:
+            raise ValueError(
+                "warm_start goes on from the attributes of this estimator, a checkpoint from those "
+                "in its file: choose one. To go on from a checkpoint, raise max_iter or lower tol"
+            )
         resumed = self.warm_start and hasattr(self, "converged_")
         source = self._open(X, reset=not resumed)
         self._check_rows(source)
-        engine = engine_for(source, self.n_threads)
-        model = self._model()
-        progress = Progress(self.verbose, self.verbose_interval, self.callback)
-        best: tuple[Fit[MixtureParameters[Any]], list[Pass]] | None = None
-        for start in self._starts(source, engine, model, resumed):
-            progress.begin()
-            fit = em(
-                Step(model, engine, source, self.n_components, progress),
-                start,
-                Stop(self.tol, self.max_iter),
-                previous=self.lower_bound_ if resumed else -math.inf,
-                on_step=progress.step,
-            )
-            progress.end(fit)
-            if best is None or not fit.trace or fit.trace[-1] > best[0].trace[-1]:
-                best = fit, progress.history
-        assert best is not None  # n_init is at least 1
-        self._finish(*best)
+        engine, model = engine_for(source, self.n_threads), self._model()
+        stop = Stop(self.tol, self.max_iter)
+        progress = Progress(self.verbose, self.verbose_interval, self.callback, stop)
+        step = Step(model, engine, source, self.n_components, progress)
+        keeper = keeper_for(self, source)
+        shape = self.n_components, source.n_features
+        state = keeper.read(lambda: model.reference(np.zeros(shape)))
+        given = self._check_init(source.n_features)
+        starts: Iterable[Start] = (
+            [(self._parameters(), None)]
+            if resumed
+            else draw_starts(self, given, source, engine, model, state)
+        )
+        run = Run(step, stop, progress, keeper, self.lower_bound_ if resumed else -math.inf)
+        try:
+            self._finish(*run.best(starts, state))
+        except KeyboardInterrupt as interrupt:
+            self._interrupt(keeper, interrupt)
+            raise
+        finally:
+            progress.clear()
+            keeper.write()
         return source
 
-    def _finish(self, best: Fit[MixtureParameters[Any]], history: list[Pass]) -> None:
+    def _interrupt(self, keeper: Keeper, interrupt: KeyboardInterrupt) -> None:
+        """Keep what an interrupted fit has reached, and say how to go on."""
+        if keeper.state is None:
+            interrupt.add_note("The fit was interrupted before its first start was found")
+            return
+        stage = better(keeper.state.best, keeper.state.current)
+        self._set_fitted(Fit(stage.parameters, stage.trace), stage)
+        interrupt.add_note(how_to_go_on(stage, keeper.path))
+
+    def _set_fitted(self, fit: Fit[MixtureParameters[Any]], stage: Stage) -> None:
+        """Set the fitted attributes."""
+        self._set_parameters(fit.parameters)
+        self.converged_ = fit.converged
+        self.n_iter_ = fit.n_iter
+        self.lower_bound_ = fit.trace[-1] if fit.trace else -math.inf
+        self.lower_bounds_ = fit.trace
+        self.history_ = list(stage.history)
+
+    def _finish(self, best: Fit[MixtureParameters[Any]], stage: Stage) -> None:
         """Set the fitted attributes and warn if the loop did not converge."""
-        self._set_parameters(best.parameters)
-        self.converged_ = best.converged
-        self.n_iter_ = best.n_iter
-        self.lower_bound_ = best.trace[-1] if best.trace else -math.inf
-        self.lower_bounds_ = best.trace
-        self.history_ = history
+        self._set_fitted(best, stage)
         if not best.converged and self.max_iter > 0:
             change = abs(best.trace[-1] - best.trace[-2]) if best.n_iter > 1 else math.inf
             warnings.warn(
@@ -189,34 +215,6 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
                 ConvergenceWarning,
                 stacklevel=5,  # the line that called fit, through scikit-learn's wrapper
             )
-
-    def _starts(
-        self, source: Source, engine: Engine, model: Mixture[Any], resumed: bool
-    ) -> Iterator[MixtureParameters[Any]]:
-        """Yield the parameters to start from, one per fit."""
-        given = self._check_init(source.n_features)
-        if resumed:
-            yield self._parameters()
-            return
-        random_state = check_random_state(self.random_state)
-        rows = None
-        for _ in range(self.n_init):
-            if self._is_complete(given):
-                yield self._apply_init(given, None)
-                continue
-            if rows is None:
-                source = count_rows(source, engine)
-                self._check_rows(source)
-                rows = starting_rows(source, engine, self.n_components, random_state)
-            drawn = start_from(
-                rows,
-                model,
-                self.n_components,
-                self.init_params,
-                random_state,
-                self.n_threads or usable_cores(),
-            )
-            yield self._apply_init(given, drawn)
 
     def _open(self, X: Any, *, reset: bool) -> Source:
         """Return the source for `X`, with scikit-learn's checks and messages."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from emdash.engines.base import Engine
+from emdash.engines.base import Engine, Task
 from emdash.models.mixture import Mixture, MixtureParameters
 from emdash.progress import Progress
 from emdash.sources.base import Source
+from emdash.statistics import Statistics
 
 __all__ = ["Step"]
 
@@ -29,6 +30,13 @@ class Step:
         Number of components.
     progress : Progress
         Told what a pass did.
+
+    Attributes
+    ----------
+    number : int
+        Passes so far.
+    weight : float or None
+        Total weight of the rows that every pass must read; None before the first.
     """
 
     def __init__(
@@ -38,32 +46,42 @@ class Step:
         self.K = K
         self.progress = progress
         self.number = 0
+        self.n_rows: int | None = None
         self.weight: float | None = None
+        if progress.live:
+            engine.on_rows = progress.read
 
     def __call__(self, parameters: Parameters) -> tuple[Parameters, float]:
         """Return the next parameters, and the objective of the given ones."""
         self.number += 1
         about = parameters
         task = self.model.task(parameters, pass_id=str(self.number))
-        statistics = self.engine.total(task, self.source)
+        statistics = self._total(task)
         self._check_weight(statistics.weight)
-        n_bytes = statistics.n_bytes
+        n_rows, n_bytes, left_out = statistics.counts
         nearer = self.model.nearer(statistics, parameters)
         if nearer is not None:
             about = nearer
             again = self.model.task_about(parameters, about, pass_id=f"{self.number} again")
-            statistics = self.engine.total(again, self.source)
-            n_bytes += statistics.n_bytes
+            statistics = self._total(again)
+            n_bytes, left_out = n_bytes + statistics.n_bytes, statistics.left_out
+        self.n_rows = int(n_rows)
         self.progress.did(
-            n_rows=int(statistics.n_rows),
+            n_rows=int(n_rows),
             n_bytes=int(n_bytes),
-            left_out=statistics.left_out / (statistics.n_rows * self.K),
+            left_out=left_out / (n_rows * self.K),
             arithmetic=task.arithmetic,
+            imbalance=self.engine.imbalance,
         )
         return (
             self.model.maximize(statistics, about),
             self.model.objective(statistics, parameters),
         )
+
+    def _total(self, task: Task) -> Statistics:
+        self.progress.reading(f"pass {self.number:4d}", self.source.n_rows or self.n_rows)
+        statistics: Statistics = self.engine.total(task, self.source)
+        return statistics
 
     def _check_weight(self, weight: float) -> None:
         if weight < max(2, self.K):

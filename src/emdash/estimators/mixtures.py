@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import StrOptions
 
+from emdash.checkpoint import Checkpoint
 from emdash.engines.local import usable_cores
 from emdash.estimators._base import BaseMixture
 from emdash.families.covariance import SHAPES, CovarianceShape, center_of
@@ -65,7 +67,8 @@ class GaussianMixture(BaseMixture):
         Go on from the last fit instead of starting anew.
     verbose : int, default=0
         1 prints a line every `verbose_interval` passes (log-likelihood, its
-        change, rows per second, peak memory), 2 every pass.
+        change, rows and bytes per second, peak memory, an estimate of the time left), 2 every
+        pass. On a terminal and in a notebook a bar shows the pass under way.
     verbose_interval : int, default=10
         Passes between two lines.
     n_threads : int, default=None
@@ -74,6 +77,12 @@ class GaussianMixture(BaseMixture):
         they were started with.
     callback : callable, default=None
         Called after each pass with an :class:`emdash.Pass`.
+    checkpoint : str, path-like or Checkpoint, default=None
+        A file that holds how far the fit has come, replaced after every pass (or less often, see
+        :class:`emdash.Checkpoint`). If it is there already, :meth:`fit` goes on from it and ends
+        bitwise where it would have ended without interruption; if it is complete, :meth:`fit`
+        reads it and makes no pass. `tol`, `max_iter` and `n_init` may have changed, to go on
+        further; a file of another model or of other data is refused.
     arithmetic : {'float64', 'float32'}, default='float64'
         What the EM passes compute in, whatever the type of `X`. 'float32' takes
         a little more than half the time for full covariances of at most 16 features; sums of
@@ -164,6 +173,7 @@ class GaussianMixture(BaseMixture):
         verbose_interval: int = 10,
         n_threads: int | None = None,
         callback: Callable[[Pass], object] | None = None,
+        checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
         arithmetic: str = "float64",
     ) -> None:
         self.n_components = n_components
@@ -182,6 +192,7 @@ class GaussianMixture(BaseMixture):
         self.verbose_interval = verbose_interval
         self.n_threads = n_threads
         self.callback = callback
+        self.checkpoint = checkpoint
         self.arithmetic = arithmetic
 
     @property

@@ -6,6 +6,7 @@ Must never know: sources, engines, the loop, how a family computes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
@@ -110,7 +111,7 @@ class ExpectAbout:
         from emdash._kernels.expect import posterior
 
         K, d = self.kernel.n_components, self.kernel.n_features
-        total = Statistics.zeros(Layout(self.model.family.fields(K, d)), self.pass_id)
+        total = Statistics.zeros(self.model._layout(K, d), self.pass_id)
         for begin in range(0, len(chunk), BLOCK_ROWS):
             rows = np.asarray(chunk.rows[begin : begin + BLOCK_ROWS], dtype=np.float64)
             r, log_likelihood = np.empty((len(rows), K)), np.empty(len(rows))
@@ -186,6 +187,10 @@ class Score:
         return result
 
 
+_layout_of = lru_cache(maxsize=8)(Layout)
+"""The same layout for every pass: it looks up where its fields are once."""
+
+
 class Mixture(Generic[Components]):
     """A finite mixture over a family.
 
@@ -205,8 +210,10 @@ class Mixture(Generic[Components]):
     def task(self, parameters: MixtureParameters[Components], pass_id: str = "") -> Expect:
         """Return the E-step with these parameters, ready for an engine."""
         kernel = self._bind(parameters)
-        layout = Layout(self.family.fields(kernel.n_components, kernel.n_features))
-        return Expect(kernel, layout, pass_id)
+        return Expect(kernel, self._layout(kernel.n_components, kernel.n_features), pass_id)
+
+    def _layout(self, K: int, d: int) -> Layout:
+        return _layout_of(self.family.fields(K, d))
 
     def nearer(
         self, statistics: Statistics, parameters: MixtureParameters[Components]
@@ -265,7 +272,7 @@ class Mixture(Generic[Components]):
             What the sums are taken about.
         """
         K, d = r.shape[1], rows.shape[1]
-        result = Statistics.zeros(Layout(self.family.fields(K, d)))
+        result = Statistics.zeros(self._layout(K, d))
         for name, value in self.family.statistics(rows, r, parameters.components).items():
             getattr(result, name)[...] = value
         result.sums[1] = len(rows)
