@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from emdash.estimators.mixtures import GaussianMixture
     from emdash.persistence import load, save
     from emdash.progress import Pass
+    from emdash.sources import open_table
     from emdash.versions import show_versions
 
 __version__ = "0.1.0.dev0"
@@ -21,11 +22,20 @@ _PUBLIC = {
     "GaussianMixture": "emdash.estimators.mixtures",
     "Pass": "emdash.progress",
     "load": "emdash.persistence",
+    "open_table": "emdash.sources",
     "save": "emdash.persistence",
     "show_versions": "emdash.versions",
 }
 
-__all__ = ["GaussianMixture", "Pass", "__version__", "load", "save", "show_versions"]
+__all__ = [
+    "GaussianMixture",
+    "Pass",
+    "__version__",
+    "load",
+    "open_table",
+    "save",
+    "show_versions",
+]
 
 
 def __getattr__(name: str) -> Any:

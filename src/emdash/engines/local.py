@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import lru_cache
 from typing import Any
@@ -24,12 +25,17 @@ from emdash.engines.base import (
     part_length,
     run_part,
 )
+from emdash.engines.memory import MemoryLimit
 from emdash.sources.base import Part, Source
 
 __all__ = ["LocalEngine", "inside_a_task", "usable_cores"]
 
-PARTS_PER_THREAD = 4
-"""More parts than threads, so that a slow part does not leave the others idle."""
+PARTS_PER_THREAD = 32
+"""More parts than threads, so that the last ones leave no thread idle for long.
+
+A part costs the opening of a file, tens of microseconds. With 4, whose length is
+rounded up to a power of two, two threads could be left with 3 parts and 2.
+"""
 
 GROWTH_BYTES = 1 << 20
 """Least that an answer of unknown length grows by, so that it does not for every small batch."""
@@ -80,22 +86,27 @@ class LocalEngine(Engine):
     ----------
     n_threads : int or None
         Largest number of threads; None means all usable cores.
+    memory : MemoryLimit or None
+        What a call may take; None means the default.
     """
 
-    def __init__(self, n_threads: int | None = None) -> None:
+    def __init__(self, n_threads: int | None = None, memory: MemoryLimit | None = None) -> None:
         self.n_threads = usable_cores() if n_threads is None else n_threads
+        self.memory = MemoryLimit(None) if memory is None else memory
 
     def total(self, task: Task, source: Source) -> Any:
         """Run `task` on every chunk and add the answers."""
+        team = self.memory.threads(source, task, self.n_threads)
         if source.n_chunks is None or source.n_chunks < 2 or self.n_threads == 1:
             return run_part(task, source.chunks, self.n_threads)
-        with closing(self._map(lambda part, n: run_part(task, part, n), source)) as sums:
+        with closing(self._map(lambda part, n: run_part(task, part, n), source, team)) as sums:
             return fold(sums)  # closed at once when the addition is interrupted
 
     def each(self, task: RowTask, source: Source) -> Any:
         """Return the answers of `task` as one NumPy array."""
         if source.n_rows is None:
             return self._each_uncounted(task, source)
+        self.memory.check_answer(source.n_rows * empty_rows(task, 1).nbytes)
         answers = empty_rows(task, source.n_rows)
 
         def fill(part: Part, threads: int) -> None:
@@ -104,7 +115,7 @@ class LocalEngine(Engine):
                 task(chunk, threads, out=answers[chunk.start : chunk.start + len(chunk)])
                 del chunk  # before the next one is loaded
 
-        for _ in self._map(fill, source):
+        for _ in self._map(fill, source, self.memory.threads(source, task, self.n_threads)):
             pass
         return answers
 
@@ -116,6 +127,7 @@ class LocalEngine(Engine):
         for chunk in source.chunks():
             start, end = end, end + len(chunk)
             if end > len(answers):
+                self.memory.check_answer(end * empty_rows(task, 1).nbytes)
                 answers.resize((max(end, len(answers) + step), *task.row_shape), refcheck=False)
             task(chunk, self.n_threads, out=answers[start:end])
             del chunk  # before the next one is loaded
@@ -123,7 +135,7 @@ class LocalEngine(Engine):
         return answers
 
     def _map(
-        self, function: Callable[[Part, int], Any], source: Source
+        self, function: Callable[[Part, int], Any], source: Source, team: int
     ) -> Generator[Any, None, None]:
         """Yield ``function(part, threads)`` for every part, in order.
 
@@ -132,7 +144,7 @@ class LocalEngine(Engine):
         """
         assert source.n_chunks is not None
         parts = source.parts(part_length(source.n_chunks, PARTS_PER_THREAD * self.n_threads))
-        team = min(self.n_threads, len(parts))
+        team = min(team, len(parts))
         if team < 2:
             yield from (function(part, self.n_threads) for part in parts)
             return
@@ -148,10 +160,26 @@ class LocalEngine(Engine):
         threads = max(1, self.n_threads // team)
         pool = ThreadPoolExecutor(team, thread_name_prefix="emdash")
         try:
-            yield from pool.map(run, range(len(parts)))
+            yield from _in_order(pool, run, len(parts), 2 * team)
         finally:
             failed.append(-1)  # nobody waits for the rest
             pool.shutdown(cancel_futures=True)
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, run: Callable[[int], Any], count: int, window: int
+) -> Iterator[Any]:
+    """Yield ``run(0), run(1), ...``, of which at most `window` exist at a time.
+
+    Answers would pile up behind a slow one, and those of large models are large.
+    """
+    waiting: deque[Future[Any]] = deque()
+    for index in range(count):
+        if len(waiting) == window:
+            yield waiting.popleft().result()
+        waiting.append(pool.submit(run, index))
+    while waiting:
+        yield waiting.popleft().result()
 
 
 class _Stopped(Exception):

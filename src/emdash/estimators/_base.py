@@ -25,12 +25,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from emdash.em import Fit, Stop, em
 from emdash.engines import engine_for
 from emdash.engines.base import Engine
+from emdash.engines.memory import MemoryLimit
 from emdash.estimators._step import Step
 from emdash.models.mixture import Mixture, MixtureParameters, Output
 from emdash.progress import Progress
 from emdash.sources import open_source
 from emdash.sources.array import ArraySource
 from emdash.sources.base import Source
+from emdash.sources.columns import check_names
 from emdash.start import METHODS, count_rows, start_from, starting_rows
 
 __all__ = ["BaseMixture"]
@@ -58,6 +60,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         "verbose": ["verbose"],
         "verbose_interval": [Interval(Integral, 1, None, closed="left")],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+        "memory_limit": [Interval(Integral, 1, None, closed="left"), str, None],
         "callback": [callable, None],
     }
 
@@ -108,8 +111,9 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         ----------
         X : array-like, path, Dask array or iterable of arrays, of shape (n_samples, n_features)
             The rows: an array or data frame in memory, a :class:`numpy.memmap`,
-            the path of a ``.npy`` file, a Dask array, or a re-iterable of
-            arrays such as a list of batches.
+            the path of a file or a list of them, a table of another library, a
+            Dask array, or a re-iterable of arrays such as a list of batches. What
+            there is, and how to choose columns: :func:`emdash.open_table`.
         y : None
             Ignored, present by convention.
 
@@ -150,7 +154,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         resumed = self.warm_start and hasattr(self, "converged_")
         source = self._open(X, reset=not resumed)
         self._check_rows(source)
-        engine = engine_for(source, self.n_threads)
+        engine = engine_for(source, self.n_threads, MemoryLimit(self.memory_limit))
         model = self._model()
         progress = Progress(self.verbose, self.verbose_interval, self.callback)
         best: Fit[MixtureParameters[Any]] | None = None
@@ -205,7 +209,8 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             if rows is None:
                 source = count_rows(source, engine)
                 self._check_rows(source)
-                rows = starting_rows(source, engine, self.n_components, random_state)
+                most = MemoryLimit(self.memory_limit).sample_bytes
+                rows = starting_rows(source, engine, self.n_components, random_state, most)
             drawn = start_from(rows, model, self.n_components, self.init_params, random_state)
             yield self._apply_init(given, drawn)
 
@@ -229,12 +234,15 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         elif reset:
             self.n_features_in_ = source.n_features
             self.__dict__.pop("feature_names_in_", None)
+            if source.feature_names is not None:
+                self.feature_names_in_ = np.array(source.feature_names, dtype=object)
         elif source.n_features != self.n_features_in_:
             raise ValueError(
                 f"X has {source.n_features} features, but {type(self).__name__} is expecting "
                 f"{self.n_features_in_} features as input."
             )
-        return source
+        check_names(source, getattr(self, "feature_names_in_", None))
+        return MemoryLimit(self.memory_limit).cut(source)
 
     def _check_rows(self, source: Source) -> None:
         """Refuse sources with too few rows, as far as their number is known."""
@@ -253,7 +261,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _each(self, source: Source, output: Output) -> Any:
         task = self._model().rows(self._parameters(), output)
-        return engine_for(source, self.n_threads).each(task, source)
+        return engine_for(source, self.n_threads, MemoryLimit(self.memory_limit)).each(task, source)
 
     def _rows(self, X: Any, output: Output) -> Any:
         check_is_fitted(self)
@@ -322,7 +330,9 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         check_is_fitted(self)
         source = self._open(X, reset=False)
         task = self._model().score(self._parameters())
-        total = engine_for(source, self.n_threads).total(task, source)
+        total = engine_for(source, self.n_threads, MemoryLimit(self.memory_limit)).total(
+            task, source
+        )
         if total.weight == 0:
             raise ValueError(
                 f"Found array with 0 sample(s) (shape=(0, {source.n_features})) while a minimum "

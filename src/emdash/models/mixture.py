@@ -25,6 +25,12 @@ BLOCK_ROWS = 4_096
 SCORE_ROWS = 65_536
 """Rows whose log-likelihoods are in memory at a time while they are summed."""
 
+BLOCKS_BYTES, BLOCKS = 8_000_000, 16
+"""Bytes of the sums of all blocks that the kernel cuts a chunk into, or else their number."""
+
+WAITING = 12
+"""Partial sums per thread: of finished parts, and of pairs of chunks up the tree of a part."""
+
 Output = Literal["labels", "log_likelihood", "responsibilities", "log_densities"]
 
 
@@ -61,6 +67,11 @@ class Expect:
     kernel: Any
     layout: Layout
     pass_id: str
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the sums while a chunk is computed, and of those that wait to be added."""
+        return max(BLOCKS_BYTES, BLOCKS * 8 * self.layout.size) + WAITING * 8 * self.layout.size
 
     def __call__(self, chunk: Chunk, n_threads: int) -> Statistics:
         """Return the statistics of the rows of a chunk."""
