@@ -27,26 +27,26 @@ __all__ = ["WRITERS", "check_answers_target", "write_answers", "writing"]
 Write = Callable[[NDArray[Any]], None]
 """``write(piece)`` appends the answers of the next rows."""
 
-PIECE_BYTES = 8 << 20
-"""Answers that make a chunk of a Zarr array or a row group."""
+PIECE_BYTES = 4 << 20
+"""Answers that are written together: a chunk of a Zarr array, a row group of Parquet."""
 
 
 @contextmanager
-def _npy(path: Path, like: NDArray[Any], names: Sequence[str]) -> Iterator[Write]:
+def _npy(path: Path, like: NDArray[Any], names: Sequence[str], rows: int) -> Iterator[Write]:
     """Write the header last: only then is the number of rows known. It has room to grow."""
-    rows = 0
+    written = 0
     header = {"descr": npy_format.dtype_to_descr(like.dtype), "fortran_order": False}
     with write_atomically(path) as file:
 
         def begin() -> None:
             file.seek(0)
-            shape = (rows, *like.shape[1:])
+            shape = (written, *like.shape[1:])
             npy_format.write_array_header_1_0(file, {**header, "shape": shape})
 
         def write(piece: NDArray[Any]) -> None:
-            nonlocal rows
+            nonlocal written
             file.write(np.ascontiguousarray(piece).data)
-            rows += len(piece)
+            written += len(piece)
 
         begin()
         yield write
@@ -54,15 +54,14 @@ def _npy(path: Path, like: NDArray[Any], names: Sequence[str]) -> Iterator[Write
 
 
 @contextmanager
-def _zarr(path: Path, like: NDArray[Any], names: Sequence[str]) -> Iterator[Write]:
+def _zarr(path: Path, like: NDArray[Any], names: Sequence[str], rows: int) -> Iterator[Write]:
     zarr = _library("zarr", path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    length = max(1, PIECE_BYTES // like[:1].nbytes)
     array = zarr.open_array(
         str(temporary),
         mode="w",
         shape=(0, *like.shape[1:]),
-        chunks=(length, *like.shape[1:]),
+        chunks=(rows, *like.shape[1:]),
         dtype=like.dtype,
     )
 
@@ -72,7 +71,7 @@ def _zarr(path: Path, like: NDArray[Any], names: Sequence[str]) -> Iterator[Writ
         array[end - len(piece) : end] = piece
 
     try:
-        with _whole_pieces(write, length) as buffered:
+        with _whole_pieces(write, rows) as buffered:
             yield buffered
         _move_into_place(temporary, path)
     except BaseException:
@@ -92,20 +91,19 @@ def _move_into_place(temporary: Path, path: Path) -> None:
 
 
 @contextmanager
-def _parquet(path: Path, like: NDArray[Any], names: Sequence[str]) -> Iterator[Write]:
+def _parquet(path: Path, like: NDArray[Any], names: Sequence[str], rows: int) -> Iterator[Write]:
     pyarrow, parquet = _library("pyarrow", path), _library("pyarrow.parquet", path)
-    length = max(1, PIECE_BYTES // like[:1].nbytes)
     first = _table(pyarrow, like[:0], names)
     with (
         write_atomically(path) as file,
         parquet.ParquetWriter(file, first.schema) as writer,
-        _whole_pieces(lambda piece: writer.write_table(_table(pyarrow, piece, names)), length) as w,
+        _whole_pieces(lambda piece: writer.write_table(_table(pyarrow, piece, names)), rows) as w,
     ):
         yield w
 
 
 @contextmanager
-def _csv(path: Path, like: NDArray[Any], names: Sequence[str]) -> Iterator[Write]:
+def _csv(path: Path, like: NDArray[Any], names: Sequence[str], rows: int) -> Iterator[Write]:
     pyarrow, csv = _library("pyarrow", path), _library("pyarrow.csv", path)
     first = _table(pyarrow, like[:0], names)
     with write_atomically(path) as file, csv.CSVWriter(file, first.schema) as writer:
@@ -144,7 +142,9 @@ def _library(name: str, path: Path) -> Any:
         ) from None
 
 
-WRITERS: dict[str, Callable[[Path, NDArray[Any], Sequence[str]], AbstractContextManager[Write]]] = {
+WRITERS: dict[
+    str, Callable[[Path, NDArray[Any], Sequence[str], int], AbstractContextManager[Write]]
+] = {
     ".npy": _npy,
     ".zarr": _zarr,
     ".parquet": _parquet,
@@ -172,7 +172,7 @@ def _is_array(description: Path) -> bool:
 
 
 def writing(
-    path: str | os.PathLike[str], like: NDArray[Any], names: Sequence[str]
+    path: str | os.PathLike[str], like: NDArray[Any], names: Sequence[str], rows: int
 ) -> AbstractContextManager[Write]:
     """Open a file for answers that appears under `path` when the context ends without an error.
 
@@ -184,6 +184,8 @@ def writing(
         Some answers, for their type and shape.
     names : sequence of str
         Names of the columns, one per number of a row.
+    rows : int
+        Rows of a chunk or row group, where the format has them.
 
     Returns
     -------
@@ -197,7 +199,7 @@ def writing(
     >>> from emdash.answers import writing
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "labels.npy")
-    ...     with writing(path, np.zeros(1, int), ["label"]) as write:
+    ...     with writing(path, np.zeros(1, int), ["label"], rows=1000) as write:
     ...         write(np.array([3, 1]))
     ...         write(np.array([2]))
     ...     np.load(path)
@@ -205,7 +207,7 @@ def writing(
     """
     path = Path(os.path.realpath(path))
     check_answers_target(path)
-    return WRITERS.get(path.suffix.lower(), _npy)(path, like, names)
+    return WRITERS.get(path.suffix.lower(), _npy)(path, like, names, rows)
 
 
 def write_answers(
@@ -230,8 +232,10 @@ def write_answers(
         If a row is not finite, naming it; then there is no file, or the one there was.
     """
     like = ask([np.zeros((1, source.n_features))])  # type and shape of one row's answer
-    step = max(1, PIECE_BYTES // like.nbytes)
-    with writing(path, like, names) as write:
+    # chunks are smaller under a memory_limit, and pieces are copied when they are joined
+    most = min(PIECE_BYTES, source.chunk_memory // 4 or PIECE_BYTES)
+    step = max(1, most // like.nbytes)
+    with writing(path, like, names, step) as write:
         for chunk in source.chunks():
             bad = first_not_finite(chunk.rows)  # `ask` would count from the start of the chunk
             if bad >= 0:

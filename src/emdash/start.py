@@ -147,7 +147,9 @@ def starting_rows(
         from sklearn.utils.random import sample_without_replacement
 
         numbers = np.sort(
-            sample_without_replacement(source.n_rows, most, random_state=random_state)
+            sample_without_replacement(
+                source.n_rows, most, method="tracking_selection", random_state=random_state
+            )
         )
     sample: RowSample = engine.total(TakeRows(numbers), source)
     return sample.rows

@@ -274,7 +274,8 @@ def as_rows(array: Any, n_features: int, where: str) -> Rows:
         )
     check_dtype(rows.dtype, where)
     if rows.dtype in (np.float64, np.float32):  # also false for swapped byte order
-        return rows
+        # zarr spells the native byte order out, which the buffer protocol takes for another one
+        return rows if rows.dtype.byteorder == "=" else rows.view(rows.dtype.type)
     return rows.astype(np.float64)
 
 
