@@ -273,7 +273,7 @@ def predict(
         "proba": (estimator.predict_proba, components),
         "log-likelihood": (estimator.score_samples, ["log_likelihood"]),
     }[question]
-    write_answers(ask, names, estimator._cut(source), output)
+    write_answers(ask, names, estimator._open(source, reset=False), output)
 
 
 @main.command(epilog=examples("emdash info model.npz"))

@@ -126,8 +126,8 @@ class LocalEngine(Engine):
         end = 0
         for chunk in source.chunks():
             start, end = end, end + len(chunk)
+            self.memory.check_answer(end * empty_rows(task, 1).nbytes)
             if end > len(answers):
-                self.memory.check_answer(end * empty_rows(task, 1).nbytes)
                 answers.resize((max(end, len(answers) + step), *task.row_shape), refcheck=False)
             task(chunk, self.n_threads, out=answers[start:end])
             del chunk  # before the next one is loaded

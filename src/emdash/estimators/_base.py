@@ -242,10 +242,6 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
                 f"{self.n_features_in_} features as input."
             )
         check_names(source, getattr(self, "feature_names_in_", None))
-        return self._cut(source)
-
-    def _cut(self, source: Source) -> Source:
-        """Return the source in chunks that `memory_limit` allows."""
         return MemoryLimit(self.memory_limit).cut(source)
 
     def _check_rows(self, source: Source) -> None:

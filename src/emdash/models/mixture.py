@@ -25,9 +25,6 @@ BLOCK_ROWS = 4_096
 SCORE_ROWS = 65_536
 """Rows whose log-likelihoods are in memory at a time while they are summed."""
 
-BLOCKS_BYTES, BLOCKS = 8_000_000, 16
-"""Bytes of the sums of all blocks that the kernel cuts a chunk into, or else their number."""
-
 WAITING = 12
 """Partial sums per thread: of finished parts, and of pairs of chunks up the tree of a part."""
 
@@ -71,7 +68,9 @@ class Expect:
     @property
     def memory(self) -> int:
         """Bytes of the sums while a chunk is computed, and of those that wait to be added."""
-        return max(BLOCKS_BYTES, BLOCKS * 8 * self.layout.size) + WAITING * 8 * self.layout.size
+        sums = 8 * self.layout.size
+        blocks = max(16, min(64, 8_000_000 // sums))  # as in expect.pyx
+        return (blocks + WAITING) * sums
 
     def __call__(self, chunk: Chunk, n_threads: int) -> Statistics:
         """Return the statistics of the rows of a chunk."""

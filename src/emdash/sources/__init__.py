@@ -138,8 +138,8 @@ def open_table(X: Any, columns: Sequence[str] | None = None) -> Source:
     """
     from emdash.sources.array import ArraySource
 
-    if columns is not None and hasattr(X, "columns") and not isinstance(X, Source):
-        X, columns = X[choose(list(X.columns), columns, "X")], None  # frames, and those of Dask
+    if columns is not None and hasattr(X, "columns") and hasattr(X, "dtypes"):
+        X, columns = X[choose(list(X.columns), columns, "X")], None  # a frame, or one of Dask
     source = open_source(X, columns)
     if source is not None:
         return source

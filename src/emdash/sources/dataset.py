@@ -6,10 +6,11 @@ It is scanned in order, once per pass, with the threads of Arrow.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from emdash.sources.arrow import check_schema, number_type, to_rows
-from emdash.sources.base import rows_per_chunk
+from emdash.sources.base import FileStamp, rows_per_chunk
 from emdash.sources.stream import StreamSource
 
 __all__ = ["DatasetSource"]
@@ -40,6 +41,9 @@ class DatasetSource(StreamSource):
         self.n_features = len(self.feature_names)
         self.dtype = number_type(dataset.schema, self.feature_names)
         self._rows = rows_per_chunk(self.n_features, self.dtype)
+        # pyarrow remembers where in a file its groups were
+        files = [Path(name) for name in getattr(dataset, "files", ())]
+        self.stamps = [FileStamp.of(path) for path in files if path.is_file()]
 
     def limited(self, memory: int) -> DatasetSource:
         """Return the same dataset, scanned in batches that are as large as memory allows."""
@@ -49,6 +53,8 @@ class DatasetSource(StreamSource):
         return source
 
     def _batches(self) -> Iterator[Any]:
+        for stamp in self.stamps:
+            stamp.check()
         names = self.feature_names or ()
         scan = self.dataset.to_batches(
             columns=list(names), batch_size=self._rows, batch_readahead=1, fragment_readahead=1

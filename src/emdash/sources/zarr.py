@@ -51,9 +51,9 @@ class ZarrSource(SlicedSource):
         self._set_table(found.shape, np.dtype(found.dtype))
 
     def _open(self) -> Any:
-        if self._given is not None:
-            return self._given
         zarr = library("zarr", f"reading {self.name}")
+        if self._given is not None:  # the object itself remembers what its shape was
+            return zarr.open_array(self._given.store, path=self._given.path, mode="r")
         path, _, inside = self.name.partition("::")
         if "://" not in path and not Path(path).exists():
             raise FileNotFoundError(2, os.strerror(2), path)
