@@ -72,7 +72,7 @@ def fill_rows(rows: Rows, table: Any, names: Sequence[str]) -> None:
         column = table.column(name)
         begin = 0
         for piece in getattr(column, "chunks", [column]):
-            if str(piece.type) not in ("double", "float"):
+            if str(piece.type) not in ("double", "float", "halffloat"):
                 piece = compute.cast(piece, "float64", safe=False)
             numbers = piece.to_numpy(zero_copy_only=False)  # what is missing becomes NaN
             rows[begin : begin + len(numbers), j] = numbers
