@@ -1,30 +1,45 @@
 """One EM iteration from every kind of input, on this machine.
 
 The table has a million rows: seconds per iteration are seconds per million rows.
+``python -m benchmarks.passes`` prints how close passes over files come to their ceilings:
+reading the source alone, and computing from memory.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.data import clusters, draw, size
 from benchmarks.iteration import Iteration
+from emdash.chunk import Chunk
+from emdash.engines.local import LocalEngine
+from emdash.sources import open_source
 
-__all__ = ["Memory", "Pass"]
+__all__ = ["Ceilings", "Memory", "Overlap", "Pass"]
 
 ROWS = size(1_000_000)
 BATCHES = 20
-KINDS = ("ndarray", "fortran", "memmap", "npy", "batches", "dask")
+KINDS = ("ndarray", "fortran", "memmap", "npy", "zarr", "hdf5", "parquet", "csv", "batches", "dask")
+FILES = ("npy", "zarr", "zarr-zstd")
 
 
 def offer(path: Path, kind: str) -> Any:
     """Return the table in a ``.npy`` file as one of the kinds of input."""
     if kind == "npy":
         return path
+    if kind in WRITERS:
+        file = path.with_name(f"{kind}{path.stem}")
+        return WRITERS[kind](np.load(path, mmap_mode="r"), file)
     if kind == "memmap":
         return np.load(path, mmap_mode="r")
     if kind == "dask":
@@ -33,6 +48,52 @@ def offer(path: Path, kind: str) -> Any:
     if kind == "fortran":
         return np.asfortranarray(X)
     return np.array_split(X, BATCHES) if kind == "batches" else X
+
+
+def in_zarr(X: NDArray[Any], file: Path, **how: Any) -> Path:
+    """Write a Zarr array in chunks of 8 MB, once."""
+    import zarr
+
+    path = file.with_suffix(".zarr")
+    if not path.exists():
+        chunks = (min(len(X), 100_000), X.shape[1])
+        zarr.create_array(path, data=np.asarray(X), chunks=chunks, **how)
+    return path
+
+
+def in_hdf5(X: NDArray[Any], file: Path) -> str:
+    """Write an HDF5 dataset in chunks of 2 MB, once."""
+    import h5py
+
+    path = file.with_suffix(".h5")
+    if not path.exists():
+        with h5py.File(path, "w") as opened:
+            opened.create_dataset("X", data=X, chunks=(min(len(X), 25_000), X.shape[1]))
+    return f"{path}::X"
+
+
+def in_arrow(X: NDArray[Any], file: Path, suffix: str) -> Path:
+    """Write a Parquet or CSV file, once."""
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    path = file.with_suffix(suffix)
+    if not path.exists():
+        table = pyarrow.table({f"x{j}": np.ascontiguousarray(x) for j, x in enumerate(X.T)})
+        if suffix == ".csv":
+            pyarrow.csv.write_csv(table, path)
+        else:
+            pyarrow.parquet.write_table(table, path, row_group_size=100_000)
+    return path
+
+
+WRITERS: dict[str, Callable[[NDArray[Any], Path], Any]] = {
+    "zarr": partial(in_zarr, compressors=None),
+    "zarr-zstd": in_zarr,
+    "hdf5": in_hdf5,
+    "parquet": partial(in_arrow, suffix=".parquet"),
+    "csv": partial(in_arrow, suffix=".csv"),
+}
 
 
 def dask_table(path: Path) -> Any:
@@ -98,3 +159,146 @@ class Memory(_Input):
     def peakmem_iteration(self, path: Path, kind: str) -> None:
         """Run one iteration."""
         self.iteration()
+
+
+class Ceilings(NamedTuple):
+    """Seconds of a pass over a file, and of its two halves.
+
+    Attributes
+    ----------
+    reading : float
+        A pass that looks at nothing, with the same threads.
+    computing : float
+        An iteration over the same rows in memory.
+    together : float
+        An iteration over the file.
+    cpu_reading, cpu_computing, cpu_together : float
+        Seconds of all cores for the same. Where reading takes the cores, not the disk,
+        no pass can be faster than the sum of the first two over the cores.
+    """
+
+    reading: float
+    computing: float
+    together: float
+    cpu_reading: float
+    cpu_computing: float
+    cpu_together: float
+
+    @property
+    def share(self) -> float:
+        """The slower of the two halves over the whole: 1 if they overlap completely."""
+        return max(self.reading, self.computing) / self.together
+
+    @property
+    def cpu_share(self) -> float:
+        """The same in seconds of the cores: what is left on a busy machine to go by."""
+        return max(self.cpu_reading, self.cpu_computing) / self.cpu_together
+
+    @property
+    def possible(self) -> float:
+        """The share that would be left if nothing but reading and computing took time."""
+        least = (self.cpu_reading + self.cpu_computing) * self.computing / self.cpu_computing
+        slower = max(self.reading, self.computing)
+        return slower / max(least, slower)
+
+
+class Nothing:
+    """What a pass that only reads adds up."""
+
+    def __add__(self, other: Nothing) -> Nothing:
+        return self
+
+
+def look(chunk: Chunk, n_threads: int) -> Nothing:
+    """Load a chunk and do nothing with it."""
+    return Nothing()
+
+
+def measure(file: Any, X: NDArray[Any], components: int, cold: bool, rounds: int) -> Ceilings:
+    """Return the ceilings of a pass, interleaved, the median of some rounds."""
+    start = clusters(X.shape[1], components).nearby()
+    of_file, of_memory = (Iteration(x, start, n_threads=2) for x in (file, X))
+    engine, source = LocalEngine(2), open_source(file)
+    calls = (lambda: engine.total(look, source), of_memory, of_file)
+    taken = []
+    for _ in range(rounds):
+        for call in calls:
+            if cold:
+                forget(Path(file))
+            wall, cpu = time.perf_counter(), time.process_time()
+            call()
+            taken.append((time.perf_counter() - wall, time.process_time() - cpu))
+    found = np.median(np.reshape(taken, (rounds, 3, 2)), axis=0)
+    return Ceilings(*found[:, 0], *found[:, 1])
+
+
+def forget(path: Path) -> None:
+    """Take a file, or the files of a directory, out of the system's cache."""
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        if file.is_file():
+            opened = os.open(file, os.O_RDONLY)
+            os.fsync(opened)
+            os.posix_fadvise(opened, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(opened)
+
+
+class Overlap:
+    """How much of a pass over a file its slower half is, reading or computing.
+
+    Catches a team of threads that waits: parts of unequal length, a lock around reading.
+    """
+
+    params = (FILES, (10, 30))
+    param_names = ("file", "components")
+    rounds = 5
+
+    def setup_cache(self) -> Path:
+        """Write the table."""
+        path = Path("overlap.npy").resolve()
+        np.save(path, draw(clusters(10, 10), 4 * ROWS))
+        return path
+
+    def track_share(self, path: Path, kind: str, components: int) -> float:
+        """Seconds of the slower half over seconds of the pass."""
+        file = offer(path, kind)
+        return measure(file, np.load(path), components, False, self.rounds).share
+
+    track_share.unit = "of the pass"  # type: ignore[attr-defined]
+
+
+def lines(rows: int, components: Sequence[int], rounds: int) -> Iterator[str]:
+    """Yield a table of ceilings."""
+    yield f"{rows} rows of 10 float64, full covariances, two threads, medians of {rounds} rounds, s"
+    yield (
+        "file       cache  K    reading  computing  together  share  possible  CPU of each, share"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "overlap.npy"
+        np.save(path, draw(clusters(10, 10), rows))
+        X = np.load(path)
+        for kind in FILES:
+            file = offer(path, kind)
+            for cold in (False, True):
+                for K in components:
+                    c = measure(file, X, K, cold, rounds)
+                    yield (
+                        f"{kind:<10} {'cold' if cold else 'warm'}  {K:>3}  {c.reading:8.3f}"
+                        f"  {c.computing:9.3f}  {c.together:8.3f}  {c.share:5.2f}"
+                        f"  {c.possible:8.2f}  {c.cpu_reading:.3f} {c.cpu_computing:.3f}"
+                        f" {c.cpu_together:.3f} {c.cpu_share:.2f}"
+                    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table of ceilings."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rows", type=int, default=4 * ROWS)
+    parser.add_argument("--components", type=int, nargs="+", default=[10, 30, 100], metavar="K")
+    parser.add_argument("--rounds", type=int, default=5)
+    given = parser.parse_args(arguments)
+    for line in lines(given.rows, given.components, given.rounds):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

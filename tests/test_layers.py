@@ -38,8 +38,10 @@ MAY_IMPORT = {
     "archive": set(),
     "summary": set(),
     "persistence": {"estimators", "progress", "archive"},
+    "answers": {"archive", "sources", "start"},
     "versions": {"_kernels", "engines"},
     "cli": {
+        "answers",
         "archive",
         "demo",
         "estimators",

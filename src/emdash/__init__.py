@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from emdash.estimators.mixtures import GaussianMixture
     from emdash.persistence import load, save
     from emdash.progress import Pass
+    from emdash.sources import open_table
     from emdash.versions import show_versions
 
 __version__ = "0.1.0.dev0"
@@ -23,6 +24,7 @@ _PUBLIC = {
     "GaussianMixture": "emdash.estimators.mixtures",
     "Pass": "emdash.progress",
     "load": "emdash.persistence",
+    "open_table": "emdash.sources",
     "save": "emdash.persistence",
     "show_versions": "emdash.versions",
 }
@@ -33,6 +35,7 @@ __all__ = [
     "Pass",
     "__version__",
     "load",
+    "open_table",
     "save",
     "show_versions",
 ]

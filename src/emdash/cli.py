@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from emdash import __version__
-
-if TYPE_CHECKING:
-    from emdash.sources.npy import NpySource
 
 __all__ = ["main"]
 
@@ -34,6 +30,17 @@ threads_option = click.option(
     type=POSITIVE,
     metavar="N",
     help="Largest number of threads.  [default: all usable cores]",
+)
+
+columns_option = click.option(
+    "--columns",
+    metavar="NAMES",
+    help="Columns to use, separated by commas, where they have names.  [default: all]",
+)
+memory_option = click.option(
+    "--memory-limit",
+    metavar="SIZE",
+    help="Most memory to use, such as 500MB.  [default: three quarters of what is free]",
 )
 
 
@@ -53,7 +60,7 @@ def plain_errors() -> Iterator[None]:
         raise click.ClickException(f"{error.filename}: {error.strerror}") from None
     except MemoryError as error:
         raise click.ClickException(f"not enough memory: {error}") from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ImportError) as error:
         raise click.ClickException(" ".join(str(error).split())) from None
 
 
@@ -79,6 +86,7 @@ def main() -> None:
     epilog=examples(
         "emdash fit measurements.npy -k 8 -o model.npz",
         "emdash fit measurements.npy -k 8 --covariance diag --tol 1e-6 -o model.npz",
+        "emdash fit table.parquet -k 8 --columns x,y,z --memory-limit 500MB -o model.npz",
         "emdash fit measurements.npy -k 3 --n-init 10 --seed 1 --quiet -o model.npz",
         "emdash fit measurements.npy -k 64 --checkpoint fit.npz -o model.npz",
     )
@@ -145,6 +153,8 @@ def main() -> None:
     metavar="FILE",
     help="Keep in this file how far the fit has come; if it is there, go on from it.",
 )
+@columns_option
+@memory_option
 @threads_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no summary.")
 @plain_errors()
@@ -160,12 +170,15 @@ def fit(
     n_init: int,
     seed: int,
     checkpoint: Path | None,
+    columns: str | None,
+    memory_limit: str | None,
     threads: int | None,
     quiet: bool,
 ) -> None:
-    """Fit a Gaussian mixture to a .npy file.
+    """Fit a Gaussian mixture to a file.
 
-    DATA holds a table of numbers, one row per observation. It is read chunk by chunk in
+    DATA holds a table of numbers, one row per observation: .npy, .zarr, .h5 (FILE::DATASET),
+    .parquet, .arrow, .feather or .csv, or a directory of them. It is read chunk by chunk in
     every pass, so it may be larger than memory. Progress goes to standard error, a summary
     to standard output. With --checkpoint, the same command goes on where it was interrupted.
     """
@@ -174,6 +187,7 @@ def fit(
     from emdash.archive import check_target
     from emdash.estimators.mixtures import GaussianMixture
     from emdash.persistence import save
+    from emdash.sources import open_table
     from emdash.summary import facts
 
     check_target(output)
@@ -189,13 +203,14 @@ def fit(
         n_init=n_init,
         random_state=seed,
         n_threads=threads,
+        memory_limit=memory_limit,
         checkpoint=checkpoint,
         verbose=0 if quiet else 2,
     )
     with warnings.catch_warnings(), redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore", ConvergenceWarning)  # said below in a line
         try:
-            model.fit(data)
+            model.fit(open_table(data, columns and columns.split(",")))
         except KeyboardInterrupt:
             again = f" to go on from {checkpoint}" if checkpoint else "; --checkpoint keeps a fit"
             raise click.ClickException(f"interrupted. Run the command again{again}") from None
@@ -209,7 +224,8 @@ def fit(
 @main.command(
     epilog=examples(
         "emdash predict model.npz measurements.npy -o labels.npy",
-        "emdash predict model.npz measurements.npy --proba -o probabilities.npy",
+        "emdash predict model.npz big.zarr -o labels.zarr --memory-limit 500MB",
+        "emdash predict model.npz table.parquet --columns x,y --proba -o probabilities.parquet",
         "emdash predict model.npz measurements.npy --log-likelihood -o densities.npy",
     )
 )
@@ -221,7 +237,7 @@ def fit(
     type=FILE,
     required=True,
     metavar="FILE",
-    help="Where to write the answers, a .npy file; replaced if it exists.",
+    help="Where to write the answers: .npy, .zarr, .parquet or .csv; replaced if it exists.",
 )
 @click.option(
     "--proba",
@@ -235,58 +251,44 @@ def fit(
     flag_value="log-likelihood",
     help="Write the natural logarithm of the density of each row instead of labels.",
 )
+@columns_option
+@memory_option
 @threads_option
 @plain_errors()
 def predict(
-    model: Path, data: Path, output: Path, question: str | None, threads: int | None
+    model: Path,
+    data: Path,
+    output: Path,
+    question: str | None,
+    columns: str | None,
+    memory_limit: str | None,
+    threads: int | None,
 ) -> None:
-    """Label each row of a .npy file.
+    """Label each row of a file.
 
     The label of a row of DATA is the component of MODEL it most likely came from, from 0.
-    MODEL was written by 'emdash fit' or emdash.save, DATA is a .npy file. Rows are
-    read and answers are written chunk by chunk, so both may be larger than memory.
+    MODEL was written by 'emdash fit' or emdash.save, DATA is whatever 'emdash fit' reads.
+    Rows are read and answers are written chunk by chunk, so both may be larger than memory.
     """
-    from emdash.archive import check_target
+    from emdash.answers import check_answers_target, write_answers
     from emdash.persistence import load
-    from emdash.sources.npy import NpySource
+    from emdash.sources import open_table
 
-    check_target(output)
-    estimator = load(model).set_params(n_threads=threads)
-    source = NpySource(data)
+    check_answers_target(output)
+    estimator = load(model).set_params(n_threads=threads, memory_limit=memory_limit)
+    source = open_table(data, columns and columns.split(","))
     if source.n_features != estimator.n_features_in_:
         raise ValueError(
             f"{data} has {source.n_features} columns, but {model} was fitted to "
             f"{estimator.n_features_in_}"
         )
-    ask = {
-        None: estimator.predict,
-        "proba": estimator.predict_proba,
-        "log-likelihood": estimator.score_samples,
+    components = [f"component {k}" for k in range(len(estimator.weights_))]
+    ask, names = {
+        None: (estimator.predict, ["label"]),
+        "proba": (estimator.predict_proba, components),
+        "log-likelihood": (estimator.score_samples, ["log_likelihood"]),
     }[question]
-    _write_answers(ask, source, output)
-
-
-def _write_answers(ask: Callable[[Any], Any], source: NpySource, output: Path) -> None:
-    """Write the answer for each row to a .npy file, one chunk at a time."""
-    import numpy as np
-    from numpy.lib import format as npy_format
-
-    from emdash.archive import write_atomically
-    from emdash.start import first_not_finite
-
-    like = ask([np.zeros((1, source.n_features))])  # type and shape of one row's answer
-    header = {
-        "descr": npy_format.dtype_to_descr(like.dtype),
-        "fortran_order": False,
-        "shape": (source.n_rows, *like.shape[1:]),
-    }
-    with write_atomically(output) as file:
-        npy_format.write_array_header_1_0(file, header)
-        for chunk in source.chunks():
-            bad = first_not_finite(chunk.rows)  # `ask` would count from the start of the chunk
-            if bad >= 0:
-                chunk.refuse(bad)
-            file.write(np.ascontiguousarray(ask([chunk.rows])).data)
+    write_answers(ask, names, estimator._open(source, reset=False), output)
 
 
 @main.command(epilog=examples("emdash info model.npz"))

@@ -107,7 +107,11 @@ def first_not_finite(rows: Rows) -> int:
 
 
 def starting_rows(
-    source: Source, engine: Engine, K: int, random_state: np.random.RandomState
+    source: Source,
+    engine: Engine,
+    K: int,
+    random_state: np.random.RandomState,
+    most_bytes: int | None = None,
 ) -> Rows:
     """Return the rows to start from: all of them in memory, else a bounded sample.
 
@@ -121,26 +125,33 @@ def starting_rows(
         Number of components.
     random_state : RandomState
         Draws the row numbers, if there are more rows than the sample holds.
+    most_bytes : int or None
+        Bytes of the sample if less than :data:`SAMPLE_BYTES`; data in memory that are
+        larger are then sampled, too.
 
     Raises
     ------
     ValueError
         If a row to start from is not finite, with its number.
     """
-    if source.in_memory:
+    assert source.n_rows is not None
+    limit = SAMPLE_BYTES if most_bytes is None else min(SAMPLE_BYTES, most_bytes)
+    whole = most_bytes is None or 8 * source.n_rows * source.n_features <= most_bytes
+    if source.in_memory and whole:
         (chunk,) = source.chunks()
         bad = first_not_finite(chunk.rows)
         if bad >= 0:
             chunk.refuse(bad)
         return chunk.rows
-    assert source.n_rows is not None
-    most = min(SAMPLE_ROWS, max(SAMPLE_BYTES // (8 * source.n_features), 100 * K))
+    most = min(SAMPLE_ROWS, max(limit // (8 * source.n_features), 100 * K))
     numbers = None
     if source.n_rows > most:
         from sklearn.utils.random import sample_without_replacement
 
         numbers = np.sort(
-            sample_without_replacement(source.n_rows, most, random_state=random_state)
+            sample_without_replacement(
+                source.n_rows, most, method="tracking_selection", random_state=random_state
+            )
         )
     sample: RowSample = engine.total(TakeRows(numbers), source)
     return sample.rows

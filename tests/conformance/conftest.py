@@ -10,9 +10,18 @@ from typing import Any
 
 import dask
 import dask.array as da
+import h5py
 import numpy as np
 import pandas as pd
+import polars
+import pyarrow
+import pyarrow.csv
+import pyarrow.dataset
+import pyarrow.feather
+import pyarrow.parquet
 import pytest
+import xarray
+import zarr
 from numpy.typing import NDArray
 
 Rows = NDArray[np.floating[Any]]
@@ -61,6 +70,48 @@ def saved(rows: Rows, folder: Path) -> Path:
 def mapped(rows: Rows, folder: Path) -> Rows:
     """Save the rows and map the file read-only."""
     return np.load(saved(rows, folder), mmap_mode="r")
+
+
+def in_zarr(rows: Rows, folder: Path, **how: Any) -> Any:
+    """Write the rows as a Zarr array in chunks of 20 rows, unless told otherwise."""
+    how = {"chunks": (20, rows.shape[1]), **how}
+    array = zarr.create_array(
+        folder / "rows.zarr", shape=rows.shape, dtype=rows.dtype, overwrite=True, **how
+    )
+    array[:] = rows
+    return array
+
+
+def in_hdf5(rows: Rows, folder: Path) -> str:
+    """Write the rows as an HDF5 dataset in chunks of nine rows."""
+    with h5py.File(folder / "rows.h5", "w") as file:
+        file.create_dataset("table/rows", data=rows, chunks=(9, rows.shape[1]))
+    return f"{folder / 'rows.h5'}::table/rows"
+
+
+def arrow(rows: Rows) -> Any:
+    """Return the rows as an Arrow table whose columns are called a, b, c, ..."""
+    return pyarrow.table({chr(97 + j): column for j, column in enumerate(rows.T)})
+
+
+def with_names(rows: Rows, folder: Path, suffix: str) -> Path:
+    """Write the rows as a file whose columns have names."""
+    path = folder / f"rows{suffix}"
+    if suffix == ".parquet":
+        pyarrow.parquet.write_table(arrow(rows), path, row_group_size=11)
+    elif suffix == ".feather":
+        pyarrow.feather.write_feather(arrow(rows), path, chunksize=9)
+    else:
+        pyarrow.csv.write_csv(arrow(rows), path)
+    return path
+
+
+def in_files(rows: Rows, folder: Path) -> list[Path]:
+    """Write the rows as several .npy files."""
+    paths = [folder / f"rows-{i}.npy" for i in range(3)]
+    for path, piece in zip(paths, np.array_split(rows, 3), strict=True):
+        np.save(path, piece)
+    return paths
 
 
 def cut(rows: Rows, lengths: tuple[int, ...]) -> list[Rows]:
@@ -124,6 +175,21 @@ SOURCES = (
         dtype=np.float32,
     ),
     Kind("npy-big-endian", lambda rows, folder: saved(rows.astype(">f8"), folder)),
+    Kind("zarr-2", lambda rows, folder: str(in_zarr(rows, folder, zarr_format=2).store.root)),
+    Kind("zarr-shards", lambda rows, folder: in_zarr(rows, folder, chunks=(25, 3), shards=(50, 3))),
+    Kind("hdf5", in_hdf5),
+    Kind("parquet", lambda rows, folder: with_names(rows, folder, ".parquet")),
+    Kind("feather", lambda rows, folder: with_names(rows, folder, ".feather")),
+    Kind("csv", lambda rows, folder: with_names(rows, folder, ".csv")),
+    Kind("files", in_files),
+    Kind("arrow-table", lambda rows, folder: arrow(rows)),
+    Kind(
+        "arrow-dataset",
+        lambda rows, folder: pyarrow.dataset.dataset(with_names(rows, folder, ".parquet")),
+    ),
+    Kind("polars", lambda rows, folder: [polars.DataFrame(x) for x in cut(rows, (40, 3, 7))]),
+    Kind("xarray", lambda rows, folder: xarray.DataArray(rows, dims=("row", "feature"))),
+    Kind("function", lambda rows, folder: lambda: iter(cut(rows, (40, 3, 7)))),
     Kind("list", lambda rows, folder: cut(rows, (40, 3, 7))),
     Kind("list-of-rows", lambda rows, folder: cut(rows, (1,) * (len(rows) - 1))),
     Kind("list-with-empty", lambda rows, folder: cut(rows, (0, 50, 0, 0, 1))),

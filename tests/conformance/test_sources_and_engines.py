@@ -8,6 +8,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -87,7 +88,19 @@ def test_fit_predict_is_fit_then_predict(rows, make, kind, given_start):
 def snapshot(X):
     """Return the bytes of every number the input holds."""
     if isinstance(X, str | Path):
-        return Path(X).read_bytes()
+        path = Path(str(X).partition("::")[0])
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        return [file.read_bytes() for file in files if file.is_file()]
+    if isinstance(X, list) and isinstance(X[0], Path):
+        return [snapshot(path) for path in X]
+    if callable(X):
+        return snapshot(list(X()))
+    if hasattr(X, "to_table"):
+        return snapshot(X.to_table())
+    if hasattr(X, "num_rows"):
+        return X.to_pandas().to_numpy().tobytes()
+    if isinstance(X, zarr.Array):
+        return X[:].tobytes()
     if isinstance(X, da.Array):
         return [np.asarray(block.compute(scheduler="sync")).tobytes() for block in X.blocks]
     if isinstance(X, np.ndarray):

@@ -150,7 +150,8 @@ def test_predict_writes_what_the_library_answers(options, method, data, X, model
 
 
 def test_predict_goes_through_the_file_in_chunks(data, X, model, tmp_path, monkeypatch):
-    monkeypatch.setattr("emdash.sources.npy.rows_per_chunk", lambda n_features, dtype: 7)
+    monkeypatch.setattr("emdash.sources.base.CHUNK_BYTES", 7 * 16)
+    monkeypatch.setattr("emdash.answers.PIECE_BYTES", 3 * 16)
     path = tmp_path / "answers.npy"
     succeed("predict", model, data, "-o", path, "--proba")
     np.testing.assert_array_equal(np.load(path), emdash.load(model).predict_proba(X))

@@ -10,8 +10,9 @@ import os
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import lru_cache
 from typing import Any
@@ -26,12 +27,17 @@ from emdash.engines.base import (
     part_length,
     run_part,
 )
+from emdash.engines.memory import MemoryLimit
 from emdash.sources.base import Part, Source
 
 __all__ = ["LocalEngine", "inside_a_task", "usable_cores"]
 
-PARTS_PER_THREAD = 4
-"""More parts than threads, so that a slow part does not leave the others idle."""
+PARTS_PER_THREAD = 32
+"""More parts than threads, so that the last ones leave no thread idle for long.
+
+A part costs the opening of a file, tens of microseconds. With 4, whose length is
+rounded up to a power of two, two threads could be left with 3 parts and 2.
+"""
 
 GROWTH_BYTES = 1 << 20
 """Least that an answer of unknown length grows by, so that it does not for every small batch."""
@@ -82,27 +88,32 @@ class LocalEngine(Engine):
     ----------
     n_threads : int or None
         Largest number of threads; None means all usable cores.
+    memory : MemoryLimit or None
+        What a call may take; None means the default.
     """
 
-    def __init__(self, n_threads: int | None = None) -> None:
+    def __init__(self, n_threads: int | None = None, memory: MemoryLimit | None = None) -> None:
         self.n_threads = usable_cores() if n_threads is None else n_threads
+        self.memory = MemoryLimit(None) if memory is None else memory
 
     def total(self, task: Task, source: Source) -> Any:
         """Run `task` on every chunk and add the answers."""
         self.imbalance = 1.0
+        team = self.memory.threads(source, task, self.n_threads)
         if source.n_chunks is None or source.n_chunks < 2 or self.n_threads == 1:
             return run_part(task, source.chunks, self.n_threads, self.on_rows)
 
         def run(part: Part, threads: int) -> Any:
             return run_part(task, part, threads, self.on_rows)
 
-        with closing(self._map(run, source)) as sums:
+        with closing(self._map(run, source, team)) as sums:
             return fold(sums)  # closed at once when the addition is interrupted
 
     def each(self, task: RowTask, source: Source) -> Any:
         """Return the answers of `task` as one NumPy array."""
         if source.n_rows is None:
             return self._each_uncounted(task, source)
+        self.memory.check_answer(source.n_rows * empty_rows(task, 1).nbytes)
         answers = empty_rows(task, source.n_rows)
 
         def fill(part: Part, threads: int) -> None:
@@ -111,7 +122,7 @@ class LocalEngine(Engine):
                 task(chunk, threads, out=answers[chunk.start : chunk.start + len(chunk)])
                 del chunk  # before the next one is loaded
 
-        for _ in self._map(fill, source):
+        for _ in self._map(fill, source, self.memory.threads(source, task, self.n_threads)):
             pass
         return answers
 
@@ -122,6 +133,7 @@ class LocalEngine(Engine):
         end = 0
         for chunk in source.chunks():
             start, end = end, end + len(chunk)
+            self.memory.check_answer(end * empty_rows(task, 1).nbytes)
             if end > len(answers):
                 answers.resize((max(end, len(answers) + step), *task.row_shape), refcheck=False)
             task(chunk, self.n_threads, out=answers[start:end])
@@ -130,7 +142,7 @@ class LocalEngine(Engine):
         return answers
 
     def _map(
-        self, function: Callable[[Part, int], Any], source: Source
+        self, function: Callable[[Part, int], Any], source: Source, team: int
     ) -> Generator[Any, None, None]:
         """Yield ``function(part, threads)`` for every part, in order.
 
@@ -139,7 +151,7 @@ class LocalEngine(Engine):
         """
         assert source.n_chunks is not None
         parts = source.parts(part_length(source.n_chunks, PARTS_PER_THREAD * self.n_threads))
-        team = min(self.n_threads, len(parts))
+        team = min(team, len(parts))
         if team < 2:
             yield from (function(part, self.n_threads) for part in parts)
             return
@@ -160,13 +172,29 @@ class LocalEngine(Engine):
         threads = max(1, self.n_threads // team)
         pool = ThreadPoolExecutor(team, thread_name_prefix="emdash")
         try:
-            yield from pool.map(run, range(len(parts)))
+            yield from _in_order(pool, run, len(parts), 2 * team)
             self.imbalance = max(busy.values()) * team / sum(busy.values())
         finally:
             failed.append(-1)  # nobody waits for the rest
             pool.shutdown(cancel_futures=True)
             for thread in list(busy):  # an interrupt while one starts hides it from the pool
                 thread.join()
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, run: Callable[[int], Any], count: int, window: int
+) -> Iterator[Any]:
+    """Yield ``run(0), run(1), ...``, of which at most `window` exist at a time.
+
+    Answers would pile up behind a slow one, and those of large models are large.
+    """
+    waiting: deque[Future[Any]] = deque()
+    for index in range(count):
+        if len(waiting) == window:
+            yield waiting.popleft().result()
+        waiting.append(pool.submit(run, index))
+    while waiting:
+        yield waiting.popleft().result()
 
 
 class _Stopped(Exception):

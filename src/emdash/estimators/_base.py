@@ -26,6 +26,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from emdash.checkpoint import Checkpoint, Keeper, Stage, better
 from emdash.em import Fit, Stop
 from emdash.engines import engine_for
+from emdash.engines.base import Engine
+from emdash.engines.memory import MemoryLimit
 from emdash.estimators._identity import keeper_for
 from emdash.estimators._run import Run, how_to_go_on
 from emdash.estimators._starts import Start, draw_starts
@@ -35,6 +37,7 @@ from emdash.progress import Progress
 from emdash.sources import open_source
 from emdash.sources.array import ArraySource
 from emdash.sources.base import Source
+from emdash.sources.columns import check_names
 from emdash.start import METHODS
 
 __all__ = ["BaseMixture"]
@@ -62,6 +65,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         "verbose": ["verbose"],
         "verbose_interval": [Interval(Integral, 1, None, closed="left")],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+        "memory_limit": [Interval(Integral, 1, None, closed="left"), str, None],
         "callback": [callable, None],
         "checkpoint": [str, os.PathLike, Checkpoint, None],
     }
@@ -113,8 +117,9 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         ----------
         X : array-like, path, Dask array or iterable of arrays, of shape (n_samples, n_features)
             The rows: an array or data frame in memory, a :class:`numpy.memmap`,
-            the path of a ``.npy`` file, a Dask array, or a re-iterable of
-            arrays such as a list of batches.
+            the path of a file or a list of them, a table of another library, a
+            Dask array, or a re-iterable of arrays such as a list of batches. What
+            there is, and how to choose columns: :func:`emdash.open_table`.
         y : None
             Ignored, present by convention.
 
@@ -160,7 +165,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         resumed = self.warm_start and hasattr(self, "converged_")
         source = self._open(X, reset=not resumed)
         self._check_rows(source)
-        engine, model = engine_for(source, self.n_threads), self._model()
+        engine, model = self._engine(source), self._model()
         stop = Stop(self.tol, self.max_iter)
         progress = Progress(self.verbose, self.verbose_interval, self.callback, stop)
         step = Step(model, engine, source, self.n_components, progress)
@@ -216,6 +221,10 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
                 stacklevel=5,  # the line that called fit, through scikit-learn's wrapper
             )
 
+    def _engine(self, source: Source) -> Engine:
+        """Return what runs passes over the source."""
+        return engine_for(source, self.n_threads, MemoryLimit(self.memory_limit))
+
     def _open(self, X: Any, *, reset: bool) -> Source:
         """Return the source for `X`, with scikit-learn's checks and messages."""
         source = open_source(X)
@@ -236,12 +245,15 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         elif reset:
             self.n_features_in_ = source.n_features
             self.__dict__.pop("feature_names_in_", None)
+            if source.feature_names is not None:
+                self.feature_names_in_ = np.array(source.feature_names, dtype=object)
         elif source.n_features != self.n_features_in_:
             raise ValueError(
                 f"X has {source.n_features} features, but {type(self).__name__} is expecting "
                 f"{self.n_features_in_} features as input."
             )
-        return source
+        check_names(source, getattr(self, "feature_names_in_", None))
+        return MemoryLimit(self.memory_limit).cut(source)
 
     def _check_rows(self, source: Source) -> None:
         """Refuse sources with too few rows, as far as their number is known."""
@@ -260,7 +272,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _each(self, source: Source, output: Output) -> Any:
         task = self._model().rows(self._parameters(), output)
-        return engine_for(source, self.n_threads).each(task, source)
+        return self._engine(source).each(task, source)
 
     def _rows(self, X: Any, output: Output) -> Any:
         check_is_fitted(self)
@@ -329,7 +341,7 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         check_is_fitted(self)
         source = self._open(X, reset=False)
         task = self._model().score(self._parameters())
-        total = engine_for(source, self.n_threads).total(task, source)
+        total = self._engine(source).total(task, source)
         if total.weight == 0:
             raise ValueError(
                 f"Found array with 0 sample(s) (shape=(0, {source.n_features})) while a minimum "

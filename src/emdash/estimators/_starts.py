@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from emdash.checkpoint import State
 from emdash.engines.base import Engine
 from emdash.engines.local import usable_cores
+from emdash.engines.memory import MemoryLimit
 from emdash.models.mixture import Mixture, MixtureParameters
 from emdash.sources.base import Source
 from emdash.start import count_rows, start_from, starting_rows
@@ -109,7 +110,8 @@ def draw_starts(
             if rows is None:
                 source = count_rows(source, engine)
                 estimator._check_rows(source)
-                rows = starting_rows(source, engine, estimator.n_components, draws.rows)
+                most = MemoryLimit(estimator.memory_limit).sample_bytes
+                rows = starting_rows(source, engine, estimator.n_components, draws.rows, most)
             parameters = start_from(
                 rows,
                 model,

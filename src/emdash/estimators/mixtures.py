@@ -75,6 +75,12 @@ class GaussianMixture(BaseMixture):
         Largest number of threads on this machine; None means all usable cores.
         The answer does not depend on it. Workers of a cluster use the threads
         they were started with.
+    memory_limit : int or str, default=None
+        Most memory that a call may add to the process: bytes, or a string like "500MB".
+        It decides how large chunks are, how many threads hold one at the same time, and
+        how large the sample is that the start is made from; answers that do not fit are
+        refused. None means three quarters of what is free. Data that are given in memory
+        do not count, nor do the workers of a cluster.
     callback : callable, default=None
         Called after each pass with an :class:`emdash.Pass`.
     checkpoint : str, path-like or Checkpoint, default=None
@@ -172,6 +178,7 @@ class GaussianMixture(BaseMixture):
         verbose: int = 0,
         verbose_interval: int = 10,
         n_threads: int | None = None,
+        memory_limit: int | str | None = None,
         callback: Callable[[Pass], object] | None = None,
         checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
         arithmetic: str = "float64",
@@ -191,6 +198,7 @@ class GaussianMixture(BaseMixture):
         self.verbose = verbose
         self.verbose_interval = verbose_interval
         self.n_threads = n_threads
+        self.memory_limit = memory_limit
         self.callback = callback
         self.checkpoint = checkpoint
         self.arithmetic = arithmetic

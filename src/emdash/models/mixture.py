@@ -26,6 +26,9 @@ BLOCK_ROWS = 4_096
 SCORE_ROWS = 65_536
 """Rows whose log-likelihoods are in memory at a time while they are summed."""
 
+WAITING = 12
+"""Partial sums per thread: of finished parts, and of pairs of chunks up the tree of a part."""
+
 Output = Literal["labels", "log_likelihood", "responsibilities", "log_densities"]
 
 
@@ -67,6 +70,13 @@ class Expect:
     def arithmetic(self) -> str:
         """In what the densities are computed, ``"float64"`` unless the kernel says otherwise."""
         return str(getattr(self.kernel, "arithmetic", "float64"))
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the sums while a chunk is computed, and of those that wait to be added."""
+        sums = 8 * self.layout.size
+        blocks = max(16, min(64, 8_000_000 // sums))  # as in expect.pyx
+        return (blocks + WAITING) * sums
 
     def __call__(self, chunk: Chunk, n_threads: int) -> Statistics:
         """Return the statistics of the rows of a chunk."""

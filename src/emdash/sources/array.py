@@ -7,14 +7,16 @@ walked in slices so that its pages can leave memory again.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emdash.chunk import Chunk, Rows
-from emdash.sources.base import Source, as_rows, check_dtype, rows_per_chunk
+from emdash.sources.base import Source, as_rows
+from emdash.sources.sliced import Read, SlicedSource
 
 __all__ = ["ArraySource", "MemmapSource"]
 
@@ -27,13 +29,16 @@ class ArraySource(Source):
     array : ndarray of shape (n, d), float32 or float64
         Any strides, possibly read-only. Not copied unless its byte order is
         foreign; never modified.
+    feature_names : sequence of str or None
+        Names of the columns.
     """
 
     in_memory = True
     n_rows: int
     n_chunks: int
 
-    def __init__(self, array: Rows) -> None:
+    def __init__(self, array: Rows, feature_names: Sequence[str] | None = None) -> None:
+        self.feature_names = feature_names
         self.array = as_rows(array, array.shape[1], "X")
         self.n_rows, self.n_features = array.shape
         self.n_chunks = 1
@@ -44,7 +49,7 @@ class ArraySource(Source):
             yield Chunk(self.array, index=0, start=0)
 
 
-class MemmapSource(Source):
+class MemmapSource(SlicedSource):
     """A :class:`numpy.memmap`: slices of rows, read by the operating system when touched.
 
     Parameters
@@ -53,8 +58,8 @@ class MemmapSource(Source):
         Of any real type, C or Fortran order.
     """
 
-    n_rows: int
-    n_chunks: int
+    name = "the memory map"
+    copies = 0.0
 
     def __init__(self, array: NDArray[Any]) -> None:
         if array.ndim != 2:
@@ -63,19 +68,47 @@ class MemmapSource(Source):
                 f"shape {array.shape}. Reshape your data either using array.reshape(-1, 1) "
                 "if it has one feature or array.reshape(1, -1) if it is one row"
             )
-        check_dtype(array.dtype, "the memory map")
         self.array = array
-        self.n_rows, self.n_features = array.shape
-        self.rows_per_chunk = rows_per_chunk(self.n_features, array.dtype)
-        self.n_chunks = -(-self.n_rows // self.rows_per_chunk)
+        self._set_table(array.shape, array.dtype)
 
-    def chunks(self, first: int = 0, last: int | None = None) -> Iterator[Chunk]:
-        """Yield views of successive slices."""
-        for index in range(first, self.n_chunks if last is None else last):
-            start = index * self.rows_per_chunk
-            rows = np.asarray(self.array[start : start + self.rows_per_chunk])
-            yield Chunk(as_rows(rows, self.n_features, f"chunk {index}"), index, start)
-            _let_go(self.array, rows)
+    @contextmanager
+    def opened(self) -> Iterator[Read]:
+        """Return views, whose pages are let go when the next one is asked for."""
+        views: list[NDArray[Any]] = []
+
+        def read(start: int, stop: int) -> NDArray[Any]:
+            while views:
+                _let_go(self.array, views.pop())
+            views.append(np.asarray(self.array[start:stop]))
+            return views[0]
+
+        yield read
+        while views:
+            _let_go(self.array, views.pop())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        array: Any = self.array
+        if array.mode == "c" or array.filename is None:
+            raise TypeError(
+                "the memory map is private to this process (mode 'c', or of an open file) and "
+                "cannot be sent to another: map the file by its name with mode 'r'"
+            )
+        # the attribute `offset` of a slice is that of what it was cut from
+        page = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
+        begin = page + array.ctypes.data - np.frombuffer(array._mmap, np.uint8).ctypes.data
+        return _map_again, (array.filename, array.dtype, array.shape, array.strides, begin)
+
+
+def _map_again(
+    filename: str, dtype: np.dtype[Any], shape: tuple[int, int], strides: Any, begin: int
+) -> MemmapSource:
+    """Return the source of a map whose first number lies at byte `begin` of the file."""
+    whole = np.memmap(filename, np.uint8, mode="r")
+    array = np.ndarray.__new__(np.memmap, shape, dtype, whole, begin, strides)
+    for name in ("_mmap", "filename", "mode"):
+        setattr(array, name, getattr(whole, name))
+    array.offset = 0
+    return MemmapSource(array)
 
 
 def _let_go(array: Any, rows: NDArray[Any]) -> None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from itertools import accumulate
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +21,15 @@ from emdash.chunk import Chunk, Rows
 
 __all__ = [
     "CHUNK_BYTES",
+    "FileStamp",
     "Part",
     "Source",
     "as_rows",
     "check_container",
     "check_dtype",
     "is_lazy",
+    "library",
+    "refuse_memory",
     "rows_per_chunk",
 ]
 
@@ -57,6 +62,11 @@ class Source(ABC):
         Whether all rows lie in the memory of this process as one chunk.
     collection : bool
         Whether it is a Dask collection, which brings its own scheduler.
+    feature_names : sequence of str or None
+        Names of the columns; None where the source has none.
+    chunk_memory : int
+        Bytes that loading one chunk takes at most; 0 where the rows are in memory
+        already, or where nobody can tell before they are loaded.
     """
 
     n_features: int
@@ -64,6 +74,28 @@ class Source(ABC):
     n_chunks: int | None
     in_memory: bool = False
     collection: bool = False
+    feature_names: Sequence[str] | None = None
+    chunk_memory: int = 0
+
+    def limited(self, memory: int) -> Source:
+        """Return this source in chunks that load within so much memory.
+
+        The chunks depend on `memory` and never on the number of threads, so that
+        neither do the bits of an answer.
+
+        Parameters
+        ----------
+        memory : int
+            Bytes that the whole call may take.
+
+        Raises
+        ------
+        MemoryError
+            If what is stored together is larger than that.
+        """
+        if self.chunk_memory > memory:
+            refuse_memory("one chunk of X", self.chunk_memory, memory, "give X in smaller chunks")
+        return self
 
     def counted(self, lengths: Sequence[int]) -> Source:
         """Return this source with the number of rows of every chunk known.
@@ -111,6 +143,7 @@ class _Counted(Source):
         self.source = source
         self.starts = [0, *accumulate(lengths)]
         self.n_features, self.n_chunks = source.n_features, source.n_chunks
+        self.feature_names, self.chunk_memory = source.feature_names, source.chunk_memory
         self.n_rows = self.starts[-1]
 
     def chunks(self, first: int = 0, last: int | None = None) -> Iterator[Chunk]:
@@ -119,13 +152,91 @@ class _Counted(Source):
             yield replace(chunk, start=self.starts[chunk.index])
 
 
-def rows_per_chunk(n_features: int, dtype: np.dtype[Any]) -> int:
+@dataclass(frozen=True)
+class FileStamp:
+    """A file as it was when its source was opened.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    size, modified : int
+        Bytes, and nanoseconds since the epoch.
+    """
+
+    path: Path
+    size: int
+    modified: int
+
+    @classmethod
+    def of(cls, path: Path) -> FileStamp:
+        """Look at a file."""
+        found = path.stat()
+        return cls(path, found.st_size, found.st_mtime_ns)
+
+    def check(self) -> None:
+        """Refuse the file if it is another one by now.
+
+        Raises
+        ------
+        ValueError
+            Called at the start of every pass: EM needs the same rows every time.
+        """
+        if FileStamp.of(self.path) != self:
+            raise ValueError(
+                f"X changed between passes: {self.path} was replaced or written to after it was "
+                "opened. Fit again when it is complete, or fit to a copy"
+            )
+
+
+def library(name: str, purpose: str) -> Any:
+    """Import an optional library when it is needed.
+
+    Raises
+    ------
+    ImportError
+        Naming the extra that installs it.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ImportError(
+            f"{purpose} needs {name.partition('.')[0]} ({error}): pip install 'emdash[io]'"
+        ) from None
+
+
+def refuse_memory(what: str, needed: int, limit: int, advice: str) -> NoReturn:
+    """Raise the error about something that does not fit in the memory that may be used.
+
+    Raises
+    ------
+    MemoryError
+        Naming both sizes and what to do.
+    """
+    raise MemoryError(
+        f"{what} takes {needed / 1e6:.4g} MB, but memory_limit allows {limit / 1e6:.4g} MB: "
+        f"{advice}, or raise memory_limit"
+    )
+
+
+def rows_per_chunk(n_features: int, dtype: np.dtype[Any], memory: int | None = None) -> int:
     """Return how many rows make a chunk of about :data:`CHUNK_BYTES` once it is loaded.
 
     Only float32 stays as narrow as it is stored (:func:`as_rows`).
+
+    Parameters
+    ----------
+    n_features : int
+        Number of columns.
+    dtype : dtype
+        As stored.
+    memory : int or None
+        Bytes that the whole call may take. Chunks are smaller only when an eighth
+        of it is less than they would have otherwise.
     """
     item_bytes = 4 if dtype == np.float32 else max(8, dtype.itemsize)
-    return max(1, CHUNK_BYTES // max(1, n_features * item_bytes))
+    chunk_bytes = CHUNK_BYTES if memory is None else min(CHUNK_BYTES, memory // 8)
+    return max(1, chunk_bytes // max(1, n_features * item_bytes))
 
 
 def as_rows(array: Any, n_features: int, where: str) -> Rows:
@@ -163,7 +274,8 @@ def as_rows(array: Any, n_features: int, where: str) -> Rows:
         )
     check_dtype(rows.dtype, where)
     if rows.dtype in (np.float64, np.float32):  # also false for swapped byte order
-        return rows
+        # zarr spells the native byte order out, which the buffer protocol takes for another one
+        return rows if rows.dtype.byteorder == "=" else rows.view(rows.dtype.type)
     return rows.astype(np.float64)
 
 

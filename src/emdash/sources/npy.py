@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy_format
+from numpy.typing import NDArray
 
-from emdash.chunk import Chunk, Rows
-from emdash.sources.base import Source, as_rows, check_dtype, rows_per_chunk
+from emdash.sources.base import FileStamp
+from emdash.sources.sliced import Read, SlicedSource
 
 __all__ = ["NpySource"]
 
 
-class NpySource(Source):
+class NpySource(SlicedSource):
     """A table in a ``.npy`` file; travels as its path.
 
     Parameters
@@ -36,24 +39,15 @@ class NpySource(Source):
         If it is not an array, is cut short, or is not a table of real numbers.
     """
 
-    n_rows: int
-    n_chunks: int
-
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self.name = str(self.path)
         with self.path.open("rb") as file:
-            shape, self.fortran_order, self.dtype = self._read_header(file)
+            self.stamp = FileStamp.of(self.path)
+            shape, self.fortran_order, dtype = self._read_header(file)
             self.offset = file.tell()
-        if len(shape) != 2:
-            raise ValueError(
-                f"{self.path} holds an array of shape {shape}, expected two dimensions "
-                "(rows, features): reshape(-1, 1) makes one column of a vector"
-            )
-        check_dtype(self.dtype, str(self.path))
-        self.n_rows, self.n_features = shape
+        self._set_table(shape, dtype)
         self._check_size()
-        self.rows_per_chunk = rows_per_chunk(self.n_features, self.dtype)
-        self.n_chunks = max(1, -(-self.n_rows // self.rows_per_chunk))
 
     def _read_header(self, file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
         try:
@@ -74,7 +68,7 @@ class NpySource(Source):
 
     def _check_size(self) -> None:
         expected = self.offset + self.n_rows * self.n_features * self.dtype.itemsize
-        found = self.path.stat().st_size
+        found = self.stamp.size
         if found < expected:
             raise ValueError(
                 f"{self.path} is truncated: {found} bytes, but an array of shape "
@@ -82,30 +76,25 @@ class NpySource(Source):
                 "write it again"
             )
 
-    def chunks(self, first: int = 0, last: int | None = None) -> Iterator[Chunk]:
-        """Read successive runs of rows."""
+    @contextmanager
+    def opened(self) -> Iterator[Read]:
+        """Open the file."""
+        self.stamp.check()
         with self.path.open("rb") as file:
-            for index in range(first, self.n_chunks if last is None else last):
-                start = index * self.rows_per_chunk
-                count = min(self.rows_per_chunk, self.n_rows - start)
-                yield Chunk(
-                    as_rows(self._read(file, start, count), self.n_features, str(self.path)),
-                    index,
-                    start,
-                )
+            yield partial(self._read, file)
 
-    def _read(self, file: BinaryIO, start: int, count: int) -> Rows:
-        """Read rows ``start, ..., start + count - 1``; one run of bytes, or one per column."""
+    def _read(self, file: BinaryIO, start: int, stop: int) -> NDArray[Any]:
+        """Read rows ``start, ..., stop - 1``; one run of bytes, or one per column."""
         if not self.fortran_order:
-            rows = np.empty((count, self.n_features), self.dtype)
+            rows = np.empty((stop - start, self.n_features), self.dtype)
             self._read_into(file, rows, start * self.n_features)
             return rows
-        columns = np.empty((self.n_features, count), self.dtype)
+        columns = np.empty((self.n_features, stop - start), self.dtype)
         for j, column in enumerate(columns):
             self._read_into(file, column, j * self.n_rows + start)
         return columns.T
 
-    def _read_into(self, file: BinaryIO, buffer: Rows, first_item: int) -> None:
+    def _read_into(self, file: BinaryIO, buffer: NDArray[Any], first_item: int) -> None:
         file.seek(self.offset + first_item * self.dtype.itemsize)
         if file.readinto(buffer.data) < buffer.nbytes:  # type: ignore[attr-defined]
             row = first_item % self.n_rows if self.fortran_order else first_item // self.n_features

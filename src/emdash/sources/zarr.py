@@ -1,0 +1,103 @@
+"""Zarr arrays, format 2 and 3, read in whole chunks - or whole shards where there are any."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emdash.sources.base import library
+from emdash.sources.sliced import Read, SlicedSource
+
+__all__ = ["ZarrSource"]
+
+LISTED = 5
+"""Arrays of a group that an error lists."""
+
+
+class ZarrSource(SlicedSource):
+    """A two-dimensional Zarr array; travels as its path, or as its store.
+
+    Parameters
+    ----------
+    array : str, path-like or zarr.Array
+        The directory of the array; of a group, ``group.zarr::name/of/array``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    ValueError
+        If it is a group, or no table of real numbers.
+    TypeError
+        When it is sent to another process, if it lies in the memory of this one.
+    """
+
+    copies = 3.0
+    advice = "write the array with fewer rows per chunk or shard"
+
+    def __init__(self, array: Any) -> None:
+        self._given = None if isinstance(array, str | os.PathLike) else array
+        self.name = str(getattr(array, "store_path", "X")) if self._given else os.fspath(array)
+        found = self._open()
+        shards = getattr(found, "shards", None)  # zarr 2 has no such thing
+        self.stored, self.finest = (shards or found.chunks)[0], found.chunks[0]
+        self._seen = self._look(found)
+        self._set_table(found.shape, np.dtype(found.dtype))
+
+    def _open(self) -> Any:
+        zarr = library("zarr", f"reading {self.name}")
+        if self._given is not None:  # the object itself remembers what its shape was
+            return zarr.open_array(self._given.store, path=self._given.path, mode="r")
+        path, _, inside = self.name.partition("::")
+        if "://" not in path and not Path(path).exists():
+            raise FileNotFoundError(2, os.strerror(2), path)
+        try:
+            found = zarr.open(path, mode="r", path=inside or None)
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(
+                f"{self.name} is not a Zarr array ({type(error).__name__}: {error}); "
+                "write one with zarr.save_array or zarr.create_array"
+            ) from None
+        if not hasattr(found, "dtype"):
+            names = ", ".join(f"{path}::{name}" for name in _arrays(found, inside)) or "none"
+            raise ValueError(f"{self.name} is a Zarr group, name one of its arrays: {names}")
+        return found
+
+    @staticmethod
+    def _look(array: Any) -> tuple[Any, ...]:
+        return array.shape, array.chunks, str(array.dtype)
+
+    @contextmanager
+    def opened(self) -> Iterator[Read]:
+        """Open the array anew, which reads what its shape is now."""
+        array = self._open()
+        if self._look(array) != self._seen:
+            raise ValueError(
+                f"X changed between passes: {self.name} had (shape, chunks, dtype) {self._seen} "
+                f"when it was opened, now {self._look(array)}. Fit again when it is complete"
+            )
+
+        def read(start: int, stop: int) -> NDArray[Any]:
+            return np.asarray(array[start:stop])
+
+        yield read
+
+    def __getstate__(self) -> dict[str, Any]:
+        store = getattr(self._given, "store", None)
+        if type(store).__name__ in ("MemoryStore", "dict", "KVStore"):
+            raise TypeError(
+                f"{self.name} is a Zarr array in the memory of this process, which would be sent "
+                "whole: write it to a directory, zarr.save_array('X.zarr', X), and give the path"
+            )
+        return self.__dict__
+
+
+def _arrays(group: Any, inside: str) -> list[str]:
+    prefix = f"{inside}/" if inside else ""
+    return [prefix + name for name in sorted(group.array_keys())[:LISTED]]
