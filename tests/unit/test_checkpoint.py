@@ -308,7 +308,8 @@ def test_other_start_arrays_are_refused(X, path):
 
 
 def other_data(X):
-    first, last = X.copy(), X.copy()
+    first, last, between = X.copy(), X.copy(), X.copy()
+    between[300, 0] += 1e-9
     first[2, 1] += 1e-9
     last[-3, 0] += 1e-9
     return {
@@ -316,6 +317,7 @@ def other_data(X):
         "n_rows is 600 there, but 599": X[:-1],
         "first_rows differ": first,
         "last_rows differ": last,
+        "rows_between differ": between,
     }
 
 
@@ -325,6 +327,8 @@ def test_other_data_are_refused_by_name(what, how, X, path):
     def make(data):
         return data if how == "array" else da.from_array(data, chunks=(150, -1))
 
+    if how == "dask" and "between" in what:
+        pytest.skip("not noticed, and documented so: it would cost a pass")
     with pytest.raises(EnoughError):
         GaussianMixture(checkpoint=path, callback=After(4), **SETTINGS).fit(make(X))
     with pytest.raises(ValueError, match=f"of other data: {what}"):

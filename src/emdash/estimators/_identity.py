@@ -28,6 +28,9 @@ FREE = {
 ROWS = 8
 """Rows at either end of the data that are compared."""
 
+SPREAD = 1024
+"""Rows all over the data that are compared, where they are in memory."""
+
 
 def keeper_for(estimator: BaseMixture, source: Source) -> Keeper:
     """Return what keeps the state of a fit.
@@ -52,6 +55,7 @@ def _identity_of(settings: Mapping[str, Any], source: Source) -> dict[str, dict[
             "n_chunks": source.n_chunks,
             "first_rows": _end(source, Marks(last=False)),
             "last_rows": _end(source, Marks(last=True)) if source.n_chunks else None,
+            "rows_between": _spread(source) if source.in_memory else None,
         },
     }
 
@@ -81,6 +85,13 @@ def _end(source: Source, marks: Marks) -> list[str]:
     index = source.n_chunks - 1 if marks.last and source.n_chunks else 0
     with closing(source.chunks(index, index + 1)) as chunks:  # type: ignore[type-var]
         return [mark for chunk in chunks for mark in marks(chunk, 1)]
+
+
+def _spread(source: Source) -> list[str]:
+    """Return one mark of rows all over an array in memory."""
+    (chunk,) = source.chunks()
+    numbers = np.linspace(0, len(chunk) - 1, SPREAD).astype(np.intp)
+    return [_digest(np.asarray(chunk.rows[numbers], dtype=np.float64))]
 
 
 class Marks:

@@ -115,6 +115,6 @@ def how_to_go_on(stage: Stage, checkpoint: object) -> str:
         "checkpoint=, a fit can go on in another process, too)"
     )
     return (
-        f"The fit was interrupted after {len(stage.history)} passes. The estimator holds their "
+        f"The fit was interrupted after pass {len(stage.history)}. The estimator holds its "
         f"parameters, with converged_ False: {how}"
     )
