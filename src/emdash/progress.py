@@ -61,8 +61,8 @@ class Pass:
     arithmetic : str
         ``"float64"`` or ``"float32"``: in what the densities were computed.
     imbalance : float
-        How unevenly the work was shared: seconds of the busiest thread or worker over their mean.
-        1 is even, or not measured.
+        How unevenly the work was shared: the longest time over the mean, of the threads of this
+        machine or of the parts on a cluster. 1 is even, or not measured.
     """
 
     start: int
