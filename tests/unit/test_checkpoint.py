@@ -321,18 +321,47 @@ def other_data(X):
     }
 
 
-@pytest.mark.parametrize("how", ["array", "dask"])
 @pytest.mark.parametrize("what", other_data(rows()))
-def test_other_data_are_refused_by_name(what, how, X, path):
-    def make(data):
-        return data if how == "array" else da.from_array(data, chunks=(150, -1))
-
-    if how == "dask" and "between" in what:
-        pytest.skip("not noticed, and documented so: it would cost a pass")
+def test_other_data_are_refused_by_name(what, X, path):
     with pytest.raises(EnoughError):
-        GaussianMixture(checkpoint=path, callback=After(4), **SETTINGS).fit(make(X))
+        GaussianMixture(checkpoint=path, callback=After(4), **SETTINGS).fit(X)
     with pytest.raises(ValueError, match=f"of other data: {what}"):
-        GaussianMixture(checkpoint=path, **SETTINGS).fit(make(other_data(X)[what]))
+        GaussianMixture(checkpoint=path, **SETTINGS).fit(other_data(X)[what])
+
+
+@pytest.mark.parametrize("row", [0, 300])
+def test_other_chunks_of_dask_are_refused_after_a_pass(row, X, path):
+    """No chunk is loaded to look at: it may depend on all others."""
+    loaded = []
+
+    def load(block):
+        loaded.append(len(block))
+        return block
+
+    def lazy(X, chunks=150):
+        x = da.from_array(X, chunks=(chunks, 3))
+        return x.map_blocks(load, dtype=x.dtype, meta=x._meta)
+
+    settings = {**SETTINGS, "n_init": 1, "n_threads": 1}
+    with pytest.raises(EnoughError):
+        GaussianMixture(checkpoint=path, callback=After(4), **settings).fit(lazy(X))
+    assert len(loaded) == (1 + 4) * 4  # one pass for the start
+    loaded.clear()
+    before = path.read_bytes()
+    other = X.copy()
+    other[row] += 1e-9
+    with pytest.raises(ValueError, match="of other data: chunks differ"):
+        GaussianMixture(checkpoint=path, **settings).fit(lazy(other))
+    assert len(loaded) == 4
+    assert path.read_bytes() == before
+    with pytest.raises(ValueError, match="of other data: n_rows is 600 there, but 599"):
+        GaussianMixture(checkpoint=path, **settings).fit(lazy(X[1:]))
+    assert len(loaded) == 4
+    if row == 0:
+        with pytest.warns(UserWarning, match="X has 6"), pytest.raises(ValueError, match="chunks"):
+            GaussianMixture(checkpoint=path, **settings).fit(lazy(other, chunks=100))
+    with pytest.warns(UserWarning, match="X has 6"):
+        GaussianMixture(checkpoint=path, **settings).fit(lazy(X, chunks=100))
 
 
 def test_other_batches_are_refused_as_soon_as_they_tell(X, path):
