@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,7 @@ class Keeper:
         """
         if self.path is None:
             return None
-        for left in self.path.parent.glob(f".{self.path.name}.*.tmp"):  # by a killed process
+        for left in self.path.parent.glob(f".{escape(self.path.name)}.*.tmp"):  # of killed ones
             left.unlink(missing_ok=True)
         if not self.path.exists():
             return None

@@ -231,6 +231,16 @@ def test_of_several_starts_the_best_goes_on(X, path):
     assert_same(again, found)
 
 
+@pytest.mark.parametrize("name", ["fit.npz", "fit", "fit [1]*.npz"])
+def test_what_a_killed_process_left_is_removed(name, X, path):
+    left = path.parent / f".{name}.0123.tmp"
+    left.write_bytes(b"half")
+    kept = path.parent / ".other.npz.0123.tmp"
+    kept.write_bytes(b"of another fit")
+    GaussianMixture(checkpoint=str(path.parent / name), **SETTINGS).fit(X)
+    assert {file.name for file in path.parent.iterdir()} == {name, kept.name}
+
+
 def test_no_iterations(X, path):
     settings = {**SETTINGS, "max_iter": 0}
     for _ in range(2):

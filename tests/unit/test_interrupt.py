@@ -148,6 +148,13 @@ def test_of_several_starts_the_best_is_kept(X):
     assert "after pass 12." in note
 
 
+def test_in_the_first_pass(X, start):
+    estimator, note = interrupt(Interrupted(X, when=3), **start)
+    assert note.startswith("The fit was interrupted in its first pass. The estimator holds the")
+    np.testing.assert_array_equal(estimator.means_, X[:3])
+    assert (estimator.n_iter_, estimator.converged_, estimator.history_) == (0, False, [])
+
+
 def test_before_there_is_a_start(X):
     estimator, note = interrupt(Interrupted(X, when=3), random_state=0)
     assert "before its first start was found" in note
