@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,8 @@ class Keeper:
     ) -> None:
         self.state: State | None = None
         self.path: Path | None = None
-        self._identity = identity
+        self._identity = {what: dict(entries) for what, entries in identity.items()}
+        self._file_data: Mapping[str, Any] = {}
         self._written: State | None = None
         self._due = 0.0
         if checkpoint is not None:
@@ -203,7 +205,7 @@ class Keeper:
         """
         if self.path is None:
             return None
-        for left in self.path.parent.glob(f".{self.path.name}.*.tmp"):  # by a killed process
+        for left in self.path.parent.glob(f".{escape(self.path.name)}.*.tmp"):  # of killed ones
             left.unlink(missing_ok=True)
         if not self.path.exists():
             return None
@@ -214,8 +216,11 @@ class Keeper:
                 f"{header['format']}, but emdash {__version__} reads format {FORMAT}: go on with "
                 "that version, or give another path to start anew"
             )
-        self._compare("model", header)
-        self._compare("data", header)
+        self._compare("model", header["model"])
+        self._compare("data", header["data"])
+        self._file_data = header["data"]
+        data = self._identity["data"]
+        data.update({k: v for k, v in self._file_data.items() if data.get(k) is None})
         try:
             best = _unpack(arrays, "best", like()) if "best.history" in arrays else None
             current = _unpack(arrays, "current", like())
@@ -225,8 +230,30 @@ class Keeper:
         self._written = self.state
         return self.state
 
-    def _compare(self, what: str, header: Mapping[str, Any]) -> None:
-        there, here = header[what], self._identity[what]
+    def learn(self, name: str, marks: list[str]) -> None:
+        """Take marks that a pass found into what tells the data from others.
+
+        Parameters
+        ----------
+        name : str
+            What to call them.
+        marks : list of str
+            The first does not depend on the chunks, the others do.
+
+        Raises
+        ------
+        ValueError
+            If the file that was read has others.
+        """
+        data = self._identity["data"]
+        data[name] = marks
+        there = self._file_data.get(name)
+        if there is not None:
+            same_plan = self._file_data[PLAN] == data[PLAN]
+            self._compare("data", {**data, name: there if same_plan else there[:1]})
+
+    def _compare(self, what: str, there: Mapping[str, Any]) -> None:
+        here = self._identity[what]
         for name in {**there, **here}:
             a, b = there.get(name), here.get(name)
             if a == b or (what == "data" and (a is None or b is None or _agree(a, b))):

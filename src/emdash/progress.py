@@ -61,8 +61,8 @@ class Pass:
     arithmetic : str
         ``"float64"`` or ``"float32"``: in what the densities were computed.
     imbalance : float
-        How unevenly the work was shared: seconds of the busiest thread or worker over their mean.
-        1 is even, or not measured.
+        How unevenly the work was shared: the longest time over the mean, of the threads of this
+        machine or of the parts on a cluster. 1 is even, or not measured.
     """
 
     start: int
@@ -161,6 +161,10 @@ def _amount(value: float, unit: str) -> str:
     return f"{value:.3g} {unit.strip()}"
 
 
+def _passes(number: int) -> str:
+    return f"{number} pass" if number == 1 else f"{number} passes"
+
+
 def _duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
@@ -172,7 +176,8 @@ class _Line:
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
-        self.shown = stream.isatty() or type(stream).__module__.startswith("ipykernel")
+        notebook = type(stream).__module__.startswith("ipykernel")
+        self.shown = notebook or getattr(stream, "isatty", bool)()  # not every stream is a file
         self._width = 0
 
     def draw(self, text: str) -> None:
@@ -214,14 +219,14 @@ class Progress:
         self.start = 0
         self._seconds: deque[float] = deque(maxlen=5)
         self._work: dict[str, Any] = {}
-        self._line = _Line(sys.stdout)
+        self._line = _Line(sys.stdout) if verbose else None
         self._lock = threading.Lock()
         self.reading("start", None)
 
     @property
     def live(self) -> bool:
         """Whether :meth:`read` shows anything."""
-        return bool(self.verbose) and self._line.shown
+        return self._line is not None and self._line.shown
 
     def begin(self, start: int, passes: int) -> None:
         """Begin a start, or go on with it after some passes."""
@@ -229,7 +234,7 @@ class Progress:
         self._clock = time.perf_counter()
         self.clear()
         if self.verbose:
-            goes_on = f" goes on after {passes} passes" if passes else ""
+            goes_on = f" goes on after {_passes(passes)}" if passes else ""
             print(f"Initialization {start}{goes_on}", flush=True)
 
     def reading(self, what: str, n_rows: int | None) -> None:
@@ -244,7 +249,7 @@ class Progress:
             now = time.perf_counter()
             if now - self._drawn >= REDRAWN:
                 self._drawn = now
-                self._line.draw(self._under_way(now - self._began))
+                self._draw(self._under_way(now - self._began))
 
     def _under_way(self, seconds: float) -> str:
         speed = self._rows / max(seconds, 1e-9)
@@ -277,21 +282,24 @@ class Progress:
 
     def clear(self) -> None:
         """Remove the bar."""
-        if self.live:
-            self._line.draw("")
+        self._draw("")
+
+    def _draw(self, text: str) -> None:
+        if self._line is not None and self._line.shown:
+            self._line.draw(text)
 
     def _left(self, fit: Fit[Any]) -> str:
         passes, estimated = passes_left(fit.trace, self.stop)
         if fit.converged or not passes:
             return ""
         duration = _duration(passes * median(self._seconds))
-        return f"  {'about' if estimated else 'at most'} {passes} passes, {duration} left"
+        return f"  {'about' if estimated else 'at most'} {_passes(passes)}, {duration} left"
 
     def end(self, fit: Fit[Any]) -> None:
         """End this start."""
         if self.verbose:
             how = "converged" if fit.converged else "did not converge"
-            print(f"Initialization {self.start} {how} after {fit.n_iter} passes.", flush=True)
+            print(f"Initialization {self.start} {how} after {_passes(fit.n_iter)}.", flush=True)
 
 
 def _memory() -> str:

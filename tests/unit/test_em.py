@@ -101,3 +101,32 @@ def test_errors_come_through():
 def test_stop_cannot_be_changed():
     with pytest.raises(AttributeError):
         Stop(1.0, 1).max_iter = 2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("passes", range(6))
+def test_an_interrupted_loop_goes_on(passes):
+    whole = em(halving, 1.0, Stop(tolerance=0.1, max_iter=100))
+    part = em(halving, 1.0, Stop(tolerance=0.1, max_iter=passes))
+    seen = []
+    rest = em(
+        halving,
+        part.parameters,
+        Stop(tolerance=0.1, max_iter=100),
+        trace=part.trace,
+        on_step=lambda fit: seen.append(fit.n_iter),
+    )
+    assert (rest.parameters, rest.trace, rest.converged) == (whole.parameters, whole.trace, True)
+    assert seen == list(range(passes + 1, 6))  # none, if it had converged already
+
+
+def test_steps_before_count_towards_the_largest_number():
+    fit = em(halving, 0.125, Stop(tolerance=0.0, max_iter=4), trace=[-1.0, -0.5, -0.25])
+    assert fit.trace == [-1.0, -0.5, -0.25, -0.125]
+    assert not fit.converged
+
+
+def test_change_is_against_the_step_before():
+    fit = em(halving, 1.0, Stop(tolerance=0.0, max_iter=1), previous=-3.0)
+    assert fit.change == 2.0
+    assert em(halving, 1.0, Stop(0.0, 3)).change == 0.25
+    assert math.isinf(em(halving, 1.0, Stop(0.0, 1)).change)

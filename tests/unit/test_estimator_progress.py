@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 
+import dask.array as da
 import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
@@ -130,9 +131,10 @@ def test_history_says_which_fraction_was_left_out(n_threads, capsys):
     """Of 8 components far apart 7 need not be computed for a row; near ones are not ruled out."""
     settings = {"n_components": 8, "random_state": 0, "n_threads": n_threads, "verbose": 2}
     X = clusters(60.0)
-    fit = GaussianMixture(**settings).fit(list(np.array_split(X, 5)))
-    assert [record.left_out for record in fit.history_] == [7 / 8] * fit.n_iter_
-    assert capsys.readouterr().out.count("  88% left out  ") == fit.n_iter_
+    for data in (list(np.array_split(X, 5)), da.from_array(X, chunks=(300, 16))):
+        fit = GaussianMixture(**settings).fit(data)
+        assert [record.left_out for record in fit.history_] == [7 / 8] * fit.n_iter_
+        assert capsys.readouterr().out.count("  88% left out  ") == fit.n_iter_
     with pytest.warns(ConvergenceWarning):
         fit = GaussianMixture(max_iter=3, **settings).fit(clusters(0.1))
     assert [record.left_out for record in fit.history_] == [0] * 3

@@ -109,7 +109,7 @@ def test_stops_within_a_chunk_and_keeps_the_last_parameters(n_threads, X, start)
     shorter = GaussianMixture(3, tol=0.0, max_iter=4, **start).fit(Interrupted(X, when=None))
     assert_holds(estimator, shorter, passes=4)
     np.testing.assert_array_equal(estimator.predict(X), shorter.predict(X))
-    assert note.startswith("The fit was interrupted after 4 passes")
+    assert note.startswith("The fit was interrupted after pass 4.")
     assert "set warm_start=True and call fit again" in note
 
 
@@ -145,7 +145,14 @@ def test_of_several_starts_the_best_is_kept(X):
         Interrupted(X, when=None)
     )
     assert_holds(estimator, expected, passes=12)
-    assert "after 12 passes" in note
+    assert "after pass 12." in note
+
+
+def test_in_the_first_pass(X, start):
+    estimator, note = interrupt(Interrupted(X, when=3), **start)
+    assert note.startswith("The fit was interrupted in its first pass. The estimator holds the")
+    np.testing.assert_array_equal(estimator.means_, X[:3])
+    assert (estimator.n_iter_, estimator.converged_, estimator.history_) == (0, False, [])
 
 
 def test_before_there_is_a_start(X):
@@ -161,4 +168,4 @@ def test_from_a_callback(X, start):
 
     estimator, note = interrupt(X, callback=callback, **start)
     assert estimator.n_iter_ == 5
-    assert "after 5 passes" in note
+    assert "after pass 5." in note

@@ -99,6 +99,30 @@ def test_log_has_lines_only(monkeypatch):
     assert shown(Terminal(), monkeypatch, verbose=0) == ""
 
 
+class Bare:
+    """What some programs put in the place of standard output."""
+
+    def __init__(self):
+        self.text = ""
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        pass
+
+    def getvalue(self):
+        return self.text
+
+
+def test_streams_that_are_no_files(monkeypatch):
+    text = shown(Bare(), monkeypatch, verbose=2)
+    assert "log-likelihood" in text
+    assert "\r" not in text
+    monkeypatch.setattr(sys, "stdout", None)  # a process without a console
+    GaussianMixture(2, random_state=0).fit(rows())
+
+
 def test_bar_is_gone_after_an_error(monkeypatch):
     X = [*np.array_split(rows(), 6)]
     X[3][0, 0] = np.nan

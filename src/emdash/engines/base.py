@@ -53,8 +53,8 @@ class Engine(ABC):
         Called during :meth:`total` with the number of rows of each chunk that is done, from any
         thread, by engines that can tell.
     imbalance : float
-        Of the last :meth:`total`: seconds of the busiest thread or worker over their mean. 1 where
-        the engine does not measure it.
+        How unevenly the last :meth:`total` was shared: the longest time over the mean, of whatever
+        waited for each other. 1 where the engine does not measure it.
     """
 
     on_rows: Callable[[int], object] | None = None

@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from emdash.checkpoint import Checkpoint, Keeper
 from emdash.chunk import Chunk
-from emdash.engines import engine_for
+from emdash.engines.base import Task
 from emdash.sources.base import Source
 
 if TYPE_CHECKING:
     from emdash.estimators._base import BaseMixture
 
-__all__ = ["keeper_for"]
+__all__ = ["Marked", "keeper_for"]
 
 FREE = {
     *("tol", "max_iter", "n_init"),  # may be raised to go on
@@ -28,12 +29,17 @@ FREE = {
 ROWS = 8
 """Rows at either end of the data that are compared."""
 
+SPREAD = 1024
+"""Rows all over the data that are compared, where they are in memory."""
+
 
 def keeper_for(estimator: BaseMixture, source: Source) -> Keeper:
     """Return what keeps the state of a fit.
 
     With a checkpoint, the first and the last chunk of the source are loaded to know the data
-    again; only the first, if only iterating tells which one is last.
+    again; only the first, if only iterating tells which one is last. Of a Dask collection none:
+    one chunk may need all the others, such as one minus the mean; its first pass tells
+    (:class:`Marked`).
     """
     given = estimator.checkpoint
     if given is None:
@@ -50,8 +56,9 @@ def _identity_of(settings: Mapping[str, Any], source: Source) -> dict[str, dict[
             "n_features": source.n_features,
             "n_rows": source.n_rows,
             "n_chunks": source.n_chunks,
-            "first_rows": _end(source, Marks(last=False)),
-            "last_rows": _end(source, Marks(last=True)) if source.n_chunks else None,
+            "first_rows": _end(source, last=False),
+            "last_rows": _end(source, last=True) if source.n_chunks else None,
+            "rows_between": _spread(source) if source.in_memory else None,
         },
     }
 
@@ -71,31 +78,53 @@ def _digest(array: Any) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
 
 
-def _end(source: Source, marks: Marks) -> list[str]:
-    """Return the marks of one end of the data."""
-    if source.collection:  # its own scheduler loads the chunk
-        block = source.array.blocks[-1 if marks.last else 0]  # type: ignore[attr-defined]
-        only = type(source)(block)  # type: ignore[call-arg]
-        found: list[str] = engine_for(only, None).total(marks, only)
-        return found
-    index = source.n_chunks - 1 if marks.last and source.n_chunks else 0
+def _end(source: Source, *, last: bool) -> list[str] | None:
+    """Return a mark of each row at one end of the data, from the outside in."""
+    if source.collection:
+        return None
+    index = source.n_chunks - 1 if last and source.n_chunks else 0
     with closing(source.chunks(index, index + 1)) as chunks:  # type: ignore[type-var]
-        return [mark for chunk in chunks for mark in marks(chunk, 1)]
+        found = [chunk.rows[: -ROWS - 1 : -1] if last else chunk.rows[:ROWS] for chunk in chunks]
+    return [_digest(row) for rows in found for row in np.asarray(rows, dtype=np.float64)]
 
 
-class Marks:
-    """A digest of each row at one end of a chunk, from the outside in. Picklable.
+def _spread(source: Source) -> list[str]:
+    """Return one mark of rows all over an array in memory."""
+    (chunk,) = source.chunks()
+    numbers = np.linspace(0, len(chunk) - 1, SPREAD).astype(np.intp)
+    return [_digest(np.asarray(chunk.rows[numbers], dtype=np.float64))]
 
-    Parameters
+
+@dataclass(frozen=True)
+class Marked:
+    """A task that also marks the chunks it sees. Picklable.
+
+    Attributes
     ----------
-    last : bool
-        Whether the last rows are meant.
+    task : callable
+        The task.
     """
 
-    def __init__(self, last: bool) -> None:
-        self.last = last
+    task: Task
 
-    def __call__(self, chunk: Chunk, n_threads: int) -> list[str]:
-        """Return the digests."""
-        rows = chunk.rows[: -ROWS - 1 : -1] if self.last else chunk.rows[:ROWS]
-        return [_digest(row) for row in np.asarray(rows, dtype=np.float64)]
+    def __call__(self, chunk: Chunk, n_threads: int) -> MarkedSum:
+        """Return the task's answer, and a mark of the chunk's first row."""
+        rows = np.asarray(chunk.rows[:1], dtype=np.float64)
+        marks = {chunk.index: _digest(rows)} if len(rows) else {}
+        return MarkedSum(self.task(chunk, n_threads), marks)
+
+
+@dataclass(frozen=True)
+class MarkedSum:
+    """The answers over some chunks, and the marks of these."""
+
+    answer: Any
+    marks: dict[int, str]
+
+    def __add__(self, other: MarkedSum) -> MarkedSum:
+        return MarkedSum(self.answer + other.answer, self.marks | other.marks)
+
+    def summary(self) -> list[str]:
+        """Return the mark of the first row, and one of those of all chunks."""
+        in_order = [self.marks[index] for index in sorted(self.marks)]
+        return [*in_order[:1], _digest(np.array(in_order))]

@@ -114,7 +114,10 @@ def how_to_go_on(stage: Stage, checkpoint: object) -> str:
         else "to go on from there, set warm_start=True and call fit again (with a "
         "checkpoint=, a fit can go on in another process, too)"
     )
-    return (
-        f"The fit was interrupted after {len(stage.history)} passes. The estimator holds their "
-        f"parameters, with converged_ False: {how}"
+    passes = len(stage.history)
+    what = (
+        f"after pass {passes}. The estimator holds its parameters"
+        if passes
+        else "in its first pass. The estimator holds the start"
     )
+    return f"The fit was interrupted {what}, with converged_ False: {how}"

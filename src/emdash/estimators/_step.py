@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from emdash.engines.base import Engine, Task
+from emdash.estimators._identity import Marked
 from emdash.models.mixture import Mixture, MixtureParameters
 from emdash.progress import Progress
 from emdash.sources.base import Source
@@ -37,6 +39,8 @@ class Step:
         Passes so far.
     weight : float or None
         Total weight of the rows that every pass must read; None before the first.
+    learn : callable or None
+        Called with marks of the chunks that the first pass saw, if anybody wants them.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Step:
         self.number = 0
         self.n_rows: int | None = None
         self.weight: float | None = None
+        self.learn: Callable[[str, list[str]], None] | None = None
         if progress.live:
             engine.on_rows = progress.read
 
@@ -80,7 +85,13 @@ class Step:
 
     def _total(self, task: Task) -> Statistics:
         self.progress.reading(f"pass {self.number:4d}", self.source.n_rows or self.n_rows)
-        statistics: Statistics = self.engine.total(task, self.source)
+        statistics: Statistics
+        if self.learn is None:
+            statistics = self.engine.total(task, self.source)
+        else:
+            total = self.engine.total(Marked(task), self.source)
+            self.learn("chunks", total.summary())
+            self.learn, statistics = None, total.answer
         return statistics
 
     def _check_weight(self, weight: float) -> None:
