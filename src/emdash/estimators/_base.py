@@ -29,7 +29,7 @@ from emdash.engines import engine_for
 from emdash.engines.base import Engine
 from emdash.engines.memory import MemoryLimit
 from emdash.estimators._identity import keeper_for
-from emdash.estimators._run import Run, how_to_go_on
+from emdash.estimators._run import Run, did_not_converge, how_to_go_on
 from emdash.estimators._starts import Start, draw_starts
 from emdash.estimators._step import Step
 from emdash.models.mixture import Mixture, MixtureParameters, Output
@@ -213,15 +213,9 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         """Set the fitted attributes and warn if the loop did not converge."""
         self._set_fitted(best, stage)
         if not best.converged and self.max_iter > 0:
-            change = abs(best.trace[-1] - best.trace[-2]) if best.n_iter > 1 else math.inf
-            warnings.warn(
-                "Best performing initialization did not converge: after "
-                f"max_iter={self.max_iter} passes the log-likelihood per row still changed by "
-                f"{change:.2g} (tol={self.tol:g}). Try different init parameters, or increase "
-                "max_iter, tol, or check for degenerate data.",
-                ConvergenceWarning,
-                stacklevel=5,  # the line that called fit, through scikit-learn's wrapper
-            )
+            message = did_not_converge(best, Stop(self.tol, self.max_iter))
+            # the line that called fit, through scikit-learn's wrapper
+            warnings.warn(message, ConvergenceWarning, stacklevel=5)
 
     def _engine(self, source: Source) -> Engine:
         """Return what runs passes over the source."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,7 +13,7 @@ from emdash.estimators._step import Step
 from emdash.models.mixture import MixtureParameters
 from emdash.progress import Progress
 
-__all__ = ["Run", "how_to_go_on"]
+__all__ = ["Run", "did_not_converge", "how_to_go_on"]
 
 Parameters = MixtureParameters[Any]
 
@@ -121,3 +122,14 @@ def how_to_go_on(stage: Stage, checkpoint: object) -> str:
         else "in its first pass. The estimator holds the start"
     )
     return f"The fit was interrupted {what}, with converged_ False: {how}"
+
+
+def did_not_converge(fit: Fit[Parameters], stop: Stop) -> str:
+    """Say how far a fit that used all its passes is from its tolerance."""
+    change = abs(fit.trace[-1] - fit.trace[-2]) if fit.n_iter > 1 else math.inf
+    return (
+        "Best performing initialization did not converge: after "
+        f"max_iter={stop.max_iter} passes the log-likelihood per row still changed by "
+        f"{change:.2g} (tol={stop.tolerance:g}). Try different init parameters, or increase "
+        "max_iter, tol, or check for degenerate data."
+    )
