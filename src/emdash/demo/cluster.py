@@ -14,8 +14,12 @@ from typing import Any, Self
 __all__ = ["N_WORKERS", "WORKER_BYTES", "Meter", "connect", "resident", "total_limit", "warm"]
 
 N_WORKERS = 2
-WORKER_BYTES = 200_000_000
-"""Memory limit of a worker process; Dask kills one that goes beyond."""
+WORKER_BYTES = 300_000_000
+"""Memory limit of a worker process; Dask kills one that goes beyond, and pauses one at 80 % of it.
+
+Beside pyarrow, pandas and their like, which Dask imports if they are there, a worker takes 160 MB
+before it has done anything.
+"""
 
 SAMPLING_SECONDS = 0.1
 
