@@ -21,13 +21,12 @@ from libc.math cimport INFINITY
 from libc.stdint cimport uintptr_t
 from libc.string cimport memset
 
-from emdash._kernels.threads cimport (
-    emdash_lock, emdash_lock_destroy, emdash_lock_init, emdash_lock_set, emdash_lock_unset, team_size, team_started,
-)
+from emdash._kernels.threads cimport emdash_lock_destroy, emdash_lock_init, team_size, team_started
 from emdash._kernels.tile cimport (
     Aligned, FamilyKernel, Pruning, Strided, Tile, TileBuffers, first_bad_row, load_tile, rounded, tile_buffers,
     tile_buffers_size, tile_stride,
 )
+from emdash._kernels.turns cimport BAD_ROW, HEADER, LEFT_OUT, LOG_LIKELIHOOD, WEIGHT, Turns, hand_in, take_sums
 
 cdef extern from "simd/softmax.h":
     struct emdash_softmax_table:
@@ -74,62 +73,6 @@ cdef struct Outputs:
     Py_ssize_t labels_step, log_likelihood_step
     Py_ssize_t responsibilities_step, responsibilities_k_step
     Py_ssize_t log_densities_step, log_densities_k_step
-
-
-cdef enum:
-    # what a block leaves in front of its sums, and their size
-    LOG_LIKELIHOOD, WEIGHT, BAD_ROW, LEFT_OUT
-    HEADER = 8
-
-
-cdef struct Turns:
-    # the sums of finished blocks, on their way into the total in block order; everything below is under the lock
-    emdash_lock lock
-    Py_ssize_t blocks, next     # how many there are; whose turn it is
-    bint folding                # somebody is at it
-    int *waiting                # (blocks) the sums of a finished block, -1 before
-    int *free                   # (blocks) a stack: the last used are in the cache
-    int n_free
-    double *sums                # blocks x size
-    Py_ssize_t size
-    double *total               # (statistics_size); touched by whoever is folding
-    Py_ssize_t bad              # first bad row or -1
-    double left_out
-
-
-cdef double *_take_sums(Turns *turns, int *taken) noexcept nogil:
-    emdash_lock_set(&turns.lock)
-    turns.n_free -= 1
-    taken[0] = turns.free[turns.n_free]
-    emdash_lock_unset(&turns.lock)
-    return turns.sums + taken[0] * turns.size
-
-
-cdef void _hand_in(Turns *turns, FamilyKernel kernel, Py_ssize_t block, int taken) noexcept nogil:
-    """The block's sums join the total, now or when all blocks before it have; nobody waits."""
-    emdash_lock_set(&turns.lock)
-    turns.waiting[block] = taken
-    if not turns.folding:
-        turns.folding = True
-        while turns.next < turns.blocks and turns.waiting[turns.next] >= 0:
-            taken = turns.waiting[turns.next]
-            emdash_lock_unset(&turns.lock)
-            _add(turns, kernel, turns.sums + taken * turns.size)
-            emdash_lock_set(&turns.lock)
-            turns.free[turns.n_free] = taken
-            turns.n_free += 1
-            turns.next += 1
-        turns.folding = False
-    emdash_lock_unset(&turns.lock)
-
-
-cdef void _add(Turns *turns, FamilyKernel kernel, const double *sums) noexcept nogil:
-    turns.total[0] += sums[LOG_LIKELIHOOD]
-    turns.total[1] += sums[WEIGHT]
-    turns.left_out += sums[LEFT_OUT]
-    if turns.bad < 0 and sums[BAD_ROW] >= 0:
-        turns.bad = <Py_ssize_t>sums[BAD_ROW]
-    kernel.fold(sums + HEADER, turns.total + 2)
 
 
 cdef Rows _rows(FamilyKernel kernel, Strided x, Py_ssize_t block_rows):
@@ -249,9 +192,9 @@ cdef Py_ssize_t _pass_size(FamilyKernel kernel):
 cdef void _pass(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, Turns *turns, double *memory) noexcept nogil:
     """The EM pass over one block, whose sums are handed in."""
     cdef int taken
-    cdef double *sums = _take_sums(turns, &taken)
+    cdef double *sums = take_sums(turns, &taken)
     _sum_block(kernel, rows, block, sums, sums + HEADER, memory)
-    _hand_in(turns, kernel, block, taken)
+    hand_in(turns, kernel, block, taken)
 
 
 cdef void _sum_block(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, double *header, double *sums,
