@@ -175,10 +175,13 @@ class DaskEngine(Engine):
                 total = self._pass(client, task, source, futures)
         except BaseException as error:
             self._plan, self._planned = [], ()
-            with contextlib.suppress(Exception):  # the error that matters is the other one
-                client.cancel([*futures, *self._shared], force=True)
-            _explain(error, client)
-            raise
+            cause = next((future for future in futures if future.status == "error"), None)
+            try:
+                _explain(error, client, cause)
+                raise
+            finally:
+                with contextlib.suppress(Exception):  # the error that matters is the other one
+                    client.cancel([*futures, *self._shared], force=True)
         finally:
             futures.clear()
         self.imbalance = max(1.0, total.longest * total.n_parts / max(total.seconds, 1e-9))
@@ -341,7 +344,9 @@ def _which_are_small(groups: Sequence[Sequence[Any]], client: Any) -> list[bool]
         return [False] * len(groups)
     futures = [Future(key, client) for key in keys]  # those in the graph may have no client
     wait_for(futures, client)  # until then their sizes are not known
-    sizes = client.nbytes(list(keys), summary=False)
+    sizes = {}
+    if all(future.status == "finished" for future in futures):
+        sizes = client.nbytes(list(keys), summary=False)
     too_large = HELD_BYTES + 1
     return [
         bool(group) and sum(sizes.get(f.key, too_large) for f in group) <= HELD_BYTES
@@ -360,8 +365,17 @@ def _closed(client: Any) -> str:
     )
 
 
-def _explain(error: BaseException, client: Any) -> None:
-    """Say what a failure of the cluster itself means and what to do about it."""
+def _explain(error: BaseException, client: Any, cause: Any) -> None:
+    """Say what a failure of the cluster itself means and what to do about it.
+
+    Parameters
+    ----------
+    error : BaseException
+        What was raised.
+    client : distributed.Client
+    cause : Future or None
+        A task that has failed; it made others be cancelled.
+    """
     if type(error).__name__ == "KilledWorker" or isinstance(error, MemoryError):
         error.add_note(
             "A worker holds one chunk of X per thread at a time, and what it takes to compute it. "
@@ -372,6 +386,8 @@ def _explain(error: BaseException, client: Any) -> None:
         return
     if _is_closed(client):
         raise RuntimeError(_closed(client)) from error
+    if cause is not None:
+        cause.result()  # raises
     raise RuntimeError(
         "X is made of data that are no longer on the cluster and cannot be computed again: they "
         "came from client.scatter and their worker was lost, or were released. Make X from what "

@@ -20,8 +20,7 @@ __all__ = ["as_array", "is_frame", "join_columns", "refuse_transfers"]
 
 def is_frame(collection: Any) -> bool:
     """Tell whether a collection is a Dask data frame with columns."""
-    kind = type(collection)
-    return hasattr(kind, "to_dask_array") and hasattr(kind, "dtypes") and hasattr(kind, "columns")
+    return hasattr(type(collection), "to_dask_array") and getattr(collection, "ndim", 0) == 2
 
 
 def as_array(collection: Any) -> Any:

@@ -213,13 +213,13 @@ class DaskSource(Source):
     def _tasks(self) -> dict[Key, Any]:
         """Return the tasks of all chunks, optimised unless persisted results hang on them."""
         graph = dict(self.array.__dask_graph__())
+        refuse_transfers(graph)
         futures = buried_futures(graph)
         futures.update((key, task) for key, task in graph.items() if is_future(task))
         if not futures:
             graph = dict(dask.optimize(self.array)[0].__dask_graph__())
         # not optimised otherwise: that would bury the futures inside fused tasks
         nodes = convert_legacy_graph({k: v for k, v in graph.items() if k not in futures})
-        refuse_transfers(nodes)
         return {**nodes, **futures}
 
     def parts(self, length: int, compute: Compute = compute_here) -> list[DaskPart]:
