@@ -159,7 +159,7 @@ def _needed_again(
         if key not in made:
             pending.extend(node.dependencies)
         elif isinstance(node, Alias):
-            pending.append(node.target)
+            pending.extend(node.dependencies)
         elif not isinstance(node, DataNode):
             found.add(key)
     return frozenset(found)
@@ -174,7 +174,7 @@ class _Binder:
     def bind(self, node: Any) -> Call:
         """Return a function that computes a node from the values it needs."""
         if isinstance(node, Alias):
-            return itemgetter(node.target)
+            return itemgetter(*node.dependencies)  # the one
         if isinstance(node, TaskRef):
             return itemgetter(node.key)
         if isinstance(node, DataNode) or not isinstance(node, GraphNode):
@@ -186,9 +186,9 @@ class _Binder:
 
     def _bind_task(self, task: Any) -> Call:
         function, arguments = task.func, task.args
-        if getattr(function, "__name__", "") == "_execute_subgraph":
+        if _is_fused(function, arguments):
             inner, result, names, *arguments = arguments
-            function = self._subgraph(inner, result, tuple(names))
+            function = self._subgraph(inner, result, names)
         positional = [self.bind(argument) for argument in arguments]
         if task.kwargs:
             named = {name: self.bind(value) for name, value in task.kwargs.items()}
@@ -219,3 +219,9 @@ class _Binder:
 
             self.subgraphs[identity] = execute
         return self.subgraphs[identity]
+
+
+def _is_fused(function: Any, arguments: Sequence[Any]) -> bool:
+    """Tell whether a task is a graph that Dask has fused; its form is known since 2025."""
+    name = getattr(function, "__name__", "")
+    return name == "_execute_subgraph" and isinstance(arguments[2], tuple)
