@@ -220,17 +220,16 @@ class DaskEngine(Engine):
         """Run one pass; every future is noted in `futures`."""
         self.passes += 1
 
-        def submit(kind: str, place: str, function: Any, *args: Any) -> Any:
-            key = f"emdash-{kind}-{self.name}-{self.passes}-{place}"
-            futures.append(client.submit(function, *args, key=key, pure=False))
-            return futures[-1]
+        def submit(kind: str, function: Any, *args: Sequence[Any]) -> list[Any]:
+            # all at once: a message for each costs the client a millisecond
+            keys = [f"emdash-{kind}-{self.name}-{self.passes}-{i}" for i in range(len(args[0]))]
+            made = client.map(function, *args, key=keys, pure=False)
+            futures.extend(made)
+            return list(made)
 
         plan = self._parts(client, source, submit)
-        parameters = submit("parameters", "0", unpickle, _pieces(task, submit))
-        parts = [
-            submit("estep", str(i), run, parameters, part, persisted)
-            for i, (part, persisted) in enumerate(plan)
-        ]
+        (parameters,) = submit("parameters", unpickle, [_pieces(task, submit)])
+        parts = submit("estep", run, [parameters] * len(plan), *zip(*plan, strict=True))
         total = _add_up(parts, submit)
         wait_for(total, client)
         if total.status == "error":
@@ -249,12 +248,17 @@ class DaskEngine(Engine):
         if self._planned != (client, source, length):
             detached = [part.detach() for part in source.parts(length, self._compute(client))]
             small = _which_are_small([persisted for _, persisted in detached], client)
-            self._plan = [
-                (submit("plan", str(i), hold, part, persisted), [])
-                if is_small
-                else (submit("plan", str(i), identity, part), persisted)
-                for i, ((part, persisted), is_small) in enumerate(zip(detached, small, strict=True))
+            parts = [part for part, _ in detached]
+            held = [
+                persisted if is_small else []
+                for (_, persisted), is_small in zip(detached, small, strict=True)
             ]
+            rest = [
+                [] if is_small else persisted
+                for (_, persisted), is_small in zip(detached, small, strict=True)
+            ]
+            plan = submit("plan", hold, parts, held)
+            self._plan = list(zip(plan, rest, strict=True))
             self._planned = (client, source, length)
         return self._plan
 
@@ -316,11 +320,9 @@ def _pieces(task: Task, submit: Any) -> list[Any]:
     data = dumps(task)
     if len(data) <= PIECE_BYTES:
         return [data]
-    starts = range(0, len(data), PIECE_BYTES)
-    return [
-        submit("parameters", f"0-{i}", identity, data[start : start + PIECE_BYTES])
-        for i, start in enumerate(starts)
-    ]
+    pieces = [data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES)]
+    # each in a message of its own
+    return [submit(f"parameters-piece{i}", identity, [piece])[0] for i, piece in enumerate(pieces)]
 
 
 def _add_up(row: list[Any], submit: Any) -> Any:
@@ -328,10 +330,9 @@ def _add_up(row: list[Any], submit: Any) -> Any:
     level = 0
     while len(row) > 1 or level == 0:
         level += 1
-        row = [
-            submit("reduce", f"{level}-{i}", add, row[i : i + FAN_IN])
-            for i in range(0, len(row), FAN_IN)
-        ]
+        row = submit(
+            f"reduce-level{level}", add, [row[i : i + FAN_IN] for i in range(0, len(row), FAN_IN)]
+        )
     return row[0]
 
 

@@ -72,8 +72,8 @@ def unpickle(pieces: Sequence[bytes]) -> Any:
 
 
 def hold(part: DaskPart, persisted: list[Any]) -> DaskPart:
-    """Return the part with the persisted results it needs: one argument in place of many."""
-    return part.attach(persisted)
+    """Return the part, with the persisted results it needs if it may keep them."""
+    return part.attach(persisted) if persisted else part
 
 
 def run(task: Task, part: DaskPart, persisted: list[Any]) -> Timed:

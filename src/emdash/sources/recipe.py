@@ -156,9 +156,7 @@ def _needed_again(
             continue
         seen.add(key)
         node = graph[key]
-        if key not in made:
-            pending.extend(node.dependencies)
-        elif isinstance(node, Alias):
+        if key not in made or isinstance(node, Alias):
             pending.extend(node.dependencies)
         elif not isinstance(node, DataNode):
             found.add(key)
