@@ -94,9 +94,9 @@ def test_arguments_of_every_kind():
     assert computed(graph, [delayed.key])[0] == [(([1],), {"key": {"a": 2}})]
 
 
-@pytest.mark.parametrize("n_chunks", [8, 64])
-def test_a_cumulative_sum_reads_each_chunk_once(n_chunks):
-    """What is carried on is small and computed once per fit."""
+@pytest.mark.parametrize("n_chunks", [8, 64, 300])
+def test_a_cumulative_sum_reads_each_chunk_at_most_twice(n_chunks):
+    """Not once for each later chunk: what is carried on is small and computed once per fit."""
     loads = []
 
     def load(block_id):
@@ -109,7 +109,7 @@ def test_a_cumulative_sum_reads_each_chunk_once(n_chunks):
         loads.clear()
         rows = np.concatenate([chunk.rows for part in parts for chunk in part()])
         np.testing.assert_array_equal(rows[:, 0], np.arange(1, 10 * n_chunks + 1))
-        assert len(loads) <= n_chunks + len(parts)
+        assert len(loads) <= 2 * n_chunks
 
 
 def test_parts_that_repeat_each_other_are_mentioned_once(monkeypatch):
@@ -118,7 +118,7 @@ def test_parts_that_repeat_each_other_are_mentioned_once(monkeypatch):
     source = DaskSource(x.rechunk((640, 2)).rechunk((10, 2)))
     with (
         pytest.warns(UserWarning, match="too large to keep"),
-        pytest.warns(UserWarning, match=r"depend on each other: .* [4-8]\.\d times.*X\.persist"),
+        pytest.warns(UserWarning, match=r"depend on each other: .* [3-8]\.\d times.*X\.persist"),
     ):
         source.parts(8)
     source.parts(8)
