@@ -1,11 +1,16 @@
 """What a pass costs on a Dask cluster, beside one task per chunk (`naive.py`).
 
+    python benchmarks/cluster.py            16 to 5000 chunks, side by side
+    python benchmarks/cluster.py --quick    a few, to see that it works
+
 A ``LocalCluster`` of two worker processes with one thread each. Chunks are tiny
-where overhead is measured, so that nothing but overhead is left.
+where overhead is measured, so that nothing but overhead is left. The same fit by
+other systems is in `scale.py`.
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import sys
 import time
@@ -13,6 +18,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+if __name__ == "__main__":  # run as a script
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.data import QUICK, clusters, draw
 from benchmarks.iteration import Iteration
@@ -70,14 +78,14 @@ def iteration(engine: str, n_chunks: int, rows_per_chunk: int, persist: bool = T
     return found
 
 
-def seconds(run: Callable[[], object]) -> float:
-    """Return the median wall time of a few runs."""
+def seconds(run: Callable[[], object], repeats: int = REPEATS) -> tuple[float, float]:
+    """Return the median wall time of a few runs, and the shortest."""
     times = []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         begin = time.perf_counter()
         run()
         times.append(time.perf_counter() - begin)
-    return statistics.median(times)
+    return statistics.median(times), min(times)
 
 
 class Overhead(_OnCluster):
@@ -92,7 +100,7 @@ class Overhead(_OnCluster):
     timeout = 300
 
     def setup(self, engine: str) -> None:
-        self.few, self.many = (seconds(iteration(engine, n, 100)) for n in (FEW, MANY))
+        self.few, self.many = (seconds(iteration(engine, n, 100))[0] for n in (FEW, MANY))
         self.slope = (self.many - self.few) / (MANY - FEW)
 
     def track_fixed(self, engine: str) -> float:
@@ -164,3 +172,49 @@ def count_tasks() -> Any:
             self.finished += (start, finish) == ("processing", "memory")
 
     return Counter()
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time that client, scheduler and workers have taken so far."""
+    return time.process_time() + sum(client().run(time.process_time).values())
+
+
+def side_by_side(counts: list[int]) -> list[str]:
+    """Return the lines of a table: a pass over persisted and streamed chunks of 100 rows."""
+    kinds = [(engine, data) for engine in ENGINES for data in ("persisted", "streamed")]
+    names = [f"{engine}, {data}" for engine, data in kinds]
+    lines = [f"| chunks | {' | '.join(names)} |", "|" + "---|" * (1 + len(names))]
+    found: dict[int, list[tuple[float, float, float]]] = {}
+    for n in counts:
+        found[n] = []
+        for engine, data in kinds:
+            run = iteration(engine, n, 100, persist=data == "persisted")
+            repeats = 3 if engine == "naive" else 3 * REPEATS  # the former take seconds
+            begin = cpu_seconds()
+            median, best = seconds(run, repeats)
+            found[n].append((median, best, (cpu_seconds() - begin) / repeats))
+        cells = [f"{1e3 * m:.0f} ({1e3 * b:.0f}), {1e3 * c:.0f}" for m, b, c in found[n]]
+        lines.append(f"| {n} | {' | '.join(cells)} |")
+    first, last = counts[0], counts[-1]
+    slopes = [
+        [1e6 * (b - a) / (last - first) for a, b in zip(few, many, strict=True)]
+        for few, many in zip(found[first], found[last], strict=True)
+    ]
+    cells = [f"{m:.0f} ({b:.0f}), {c:.0f}" for m, b, c in slopes]
+    lines.append(f"| µs per further chunk | {' | '.join(cells)} |")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true")
+    counts = [4, 12] if parser.parse_args().quick else [16, 100, 1000, 5000]
+    print("ms per pass, median (best), CPU of client, scheduler and workers")
+    try:
+        print("\n".join(side_by_side(counts)))
+    finally:
+        close()
+
+
+if __name__ == "__main__":
+    main()

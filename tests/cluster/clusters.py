@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -19,53 +20,114 @@ from distributed import Client, LocalCluster
 
 
 @contextlib.contextmanager
-def local_cluster(n_workers: int, threads_per_worker: int = 1) -> Iterator[LocalCluster]:
+def local_cluster(
+    n_workers: int, threads_per_worker: int = 1, processes: bool = True
+) -> Iterator[LocalCluster]:
     """Start a cluster of processes; two at a time would warn of the same port, but for ":0"."""
     with (
         dask.config.set({"distributed.admin.low-level-log-length": 100_000}),  # see `computed`
         LocalCluster(
-            n_workers=n_workers, threads_per_worker=threads_per_worker, dashboard_address=":0"
+            n_workers=n_workers,
+            threads_per_worker=threads_per_worker,
+            processes=processes,
+            dashboard_address=":0",
         ) as cluster,
     ):
         yield cluster
 
 
-@contextlib.contextmanager
-def cluster_by_hand(directory: Path, n_workers: int) -> Iterator[str]:
-    """Start ``dask scheduler`` and ``dask worker`` by hand; yield the scheduler file."""
-    program = str(Path(sys.executable).with_name("dask"))
-    file = str(directory / "scheduler.json")
-    where = ["--scheduler-file", file, "--host", "127.0.0.1", "--no-dashboard"]
-    commands = [[program, "scheduler", *where, "--port", "0"]]
-    for i in range(n_workers):
-        folder = str(directory / f"worker-{i}")
-        commands.append(
-            [
-                program,
-                "worker",
-                *where,
-                "--nthreads",
-                "1",
-                "--no-nanny",
-                "--local-directory",
-                folder,
-            ]
+class ByHand:
+    """``dask scheduler`` and ``dask worker`` processes on the loopback interface.
+
+    Parameters
+    ----------
+    directory : Path
+        For their files.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.file = str(directory / "scheduler.json")
+        self.workers: dict[str, subprocess.Popen[bytes]] = {}
+        self.started = 0
+        self.scheduler = self._start("scheduler", "--port", "0", "--no-dashboard")
+
+    def _start(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+        program = str(Path(sys.executable).with_name("dask"))
+        where = ["--scheduler-file", self.file, "--host", "127.0.0.1"]
+        settings = {
+            "DASK_DISTRIBUTED__ADMIN__LOW_LEVEL_LOG_LENGTH": "100000",  # see `computed`
+            "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
+        }
+        with open(self.directory / "log.txt", "a") as log:
+            return subprocess.Popen(
+                [program, *arguments, *where],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **settings, **environment},
+            )
+
+    @property
+    def scheduler_address(self) -> str:
+        """Where the scheduler listens; waits until it does."""
+        eventually(lambda: os.path.exists(self.file), 60)
+        return str(json.loads(Path(self.file).read_text())["address"])
+
+    def add(self, *arguments: str) -> str:
+        """Start a worker, with one thread and no nanny unless told otherwise; return its name."""
+        self.started += 1
+        name = f"w{self.started}"
+        folder = ["--local-directory", str(self.directory / name), "--no-dashboard"]
+        arguments = arguments or ("--no-nanny",)
+        self.workers[name] = self._start(
+            "worker", *arguments, "--nthreads", "1", "--name", name, *folder
         )
-    processes = []
-    try:
-        for command in commands:
-            with open(directory / "log.txt", "a") as log:
-                processes.append(subprocess.Popen(command, stdout=log, stderr=log))
-        yield file
-    finally:
-        for process in reversed(processes):
+        return name
+
+    def kill(self, name: str) -> None:
+        """Kill a worker so that it can say nothing any more."""
+        process = self.workers.pop(name)
+        process.kill()
+        process.wait()
+
+    def stop(self, name: str) -> None:
+        """Stop a worker, and its nanny if it has one."""
+        process = self.workers.pop(name)
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def exactly(self, n_workers: int, client: Client) -> None:
+        """Make it `n_workers`, all of them there."""
+        while len(self.workers) < n_workers:
+            self.add()
+        while len(self.workers) > n_workers:
+            self.stop(next(iter(self.workers)))
+        eventually(lambda: len(client.nthreads()) == n_workers, 60)
+
+    def close(self) -> None:
+        """Stop everything."""
+        for process in self.workers.values():
             process.terminate()
-        for process in reversed(processes):
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        for name in [*self.workers]:
+            self.stop(name)
+        self.workers["scheduler"] = self.scheduler
+        self.stop("scheduler")
+
+
+@contextlib.contextmanager
+def cluster_by_hand(directory: Path, n_workers: int) -> Iterator[ByHand]:
+    """Start a scheduler and workers by hand."""
+    cluster = ByHand(directory)
+    try:
+        for _ in range(n_workers):
+            cluster.add()
+        yield cluster
+    finally:
+        cluster.close()
 
 
 def within(seconds: float, function: Callable[..., Any], *args: Any) -> Any:

@@ -1,4 +1,4 @@
-"""One cluster per module, one client per test, and data that every test here fits to."""
+"""One cluster for all, one client per test, and data that every test here fits to."""
 
 import sys
 from pathlib import Path
@@ -14,17 +14,19 @@ from distributed import Client
 K, D = 3, 4
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    """Two worker processes with one thread each."""
-    with clusters.local_cluster(2) as cluster:
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    """Two worker processes with one thread each, started by hand, for tests that hurt nobody."""
+    with clusters.cluster_by_hand(tmp_path_factory.mktemp("cluster"), 2) as cluster:
+        with Client(cluster.scheduler_address) as client:
+            client.wait_for_workers(2, timeout=60)
         yield cluster
 
 
 @pytest.fixture
 def client(cluster):
     """The current client while a test runs."""
-    with Client(cluster) as client:
+    with Client(cluster.scheduler_address) as client:
         clusters.forget_log(client)
         yield client
 

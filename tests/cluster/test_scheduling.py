@@ -1,20 +1,26 @@
 """What a fit asks of a cluster: few tasks, little traffic, nothing left behind."""
 
+import copy
 import pickle
+import re
 import threading
+import time
+import zlib
 
+import cloudpickle
 import dask
 import dask.array as da
 import distributed
 import numpy as np
 import pytest
 from clusters import computed, counted, eventually, forget_log, local_cluster, size, tasks, within
+from dask.tokenize import tokenize
 from dask.utils import key_split
 from distributed import Client, wait
+from sklearn.base import clone
 
 from emdash import GaussianMixture
 from emdash.engines.dask import DaskEngine
-from emdash.engines.local import usable_cores
 from emdash.sources.dask import DaskSource
 from emdash.statistics import HEADER
 
@@ -25,6 +31,15 @@ def fit(x, start, passes=PASSES):
     """Make a fixed number of passes over a Dask array."""
     with pytest.warns(UserWarning, match="did not converge"):
         return GaussianMixture(3, tol=0.0, max_iter=passes, **start).fit(x)
+
+
+def five_thousand_chunks():
+    """Return an array with chunks of two rows."""
+
+    def rows(block_id=None):
+        return np.arange(8.0).reshape(2, 4) % 3 + block_id[0] % 7
+
+    return da.map_blocks(rows, chunks=((2,) * 5000, (4,)), dtype=float, meta=np.empty((0, 0)))
 
 
 def ours(client):
@@ -49,9 +64,14 @@ def gathered(monkeypatch):
     return found
 
 
-def test_tasks_per_pass_are_bounded(X, start, client):
-    x = da.from_array(np.repeat(X, 5, axis=0), chunks=(6, 4))
-    assert x.numblocks[0] == 500
+@pytest.mark.parametrize("persisted", [False, True])
+def test_tasks_per_pass_are_bounded(start, client, persisted):
+    """For five thousand chunks, as for any other number."""
+    x = five_thousand_chunks()
+    if persisted:
+        x = x.persist()
+        wait(x)
+        forget_log(client)
     fit(x, start)
     counts = computed(client)
     parts = counts["emdash-estep"] / PASSES
@@ -64,29 +84,51 @@ def test_tasks_per_pass_are_bounded(X, start, client):
     }
 
 
+def test_no_task_is_tied_to_a_worker(X, start, client):
+    """A restarted worker has another address, and the task would wait for ever."""
+
+    def look(progress):
+        seen.append(client.run_on_scheduler(restrictions))
+
+    def restrictions(dask_scheduler):
+        return {
+            key: (t.worker_restrictions, t.host_restrictions, t.resource_restrictions, t.actor)
+            for key, t in dask_scheduler.tasks.items()
+        }
+
+    seen = []
+    x = da.from_array(X, chunks=(10, 4))
+    with pytest.warns(UserWarning, match="did not converge"):
+        GaussianMixture(3, tol=0.0, max_iter=2, callback=look, **start).fit(x - x.mean(axis=0))
+    for found in seen:
+        assert {key_split(key) for key in found} >= {"emdash-plan", "emdash-shared"}
+        assert not any(any(tied) for tied in found.values())
+
+
 def test_one_buffer_per_pass_reaches_the_driver(X, start, client, gathered):
     fit(da.from_array(X, chunks=(10, 4)), start)
     assert [key_split(key) for key, _ in gathered] == ["emdash-reduce"] * PASSES
-    for _, value in gathered:
+    for _, total in gathered:
         K, d = 3, 4
-        assert value.buffer.size == K * (1 + d + d * (d + 1) // 2) + len(HEADER)
-        assert len(pickle.dumps(value)) < 8 * value.buffer.size + 500
+        size = K * (1 + d + d * (d + 1) // 2) + len(HEADER)
+        assert total.value.buffer.size == size
+        assert len(pickle.dumps(total)) < 8 * size + 600
 
 
 def test_only_the_sample_reaches_the_driver_for_a_start(X, client, gathered):
     x = da.from_array(X, chunks=(50, 4))
     x = x[x[:, 0] > 0]
     model = GaussianMixture(3, random_state=0).fit(x)
-    count, sample, *passes = [value for _, value in gathered]
+    count, sample, *passes = [total.value for _, total in gathered]
     assert len(passes) == model.n_iter_
     assert sum(count.values) == len(sample.rows) == (X[:, 0] > 0).sum()
 
 
 def test_one_large_cluster_sums_in_a_tree(X, start, client, monkeypatch):
     monkeypatch.setattr("emdash.engines.dask.PARTS_PER_THREAD", 50)
-    fit(da.from_array(X, chunks=(6, 4)), start)
+    fit(da.from_array(X, chunks=(6, 4)), start, passes=1)
     # 100 parts: 13 sums of eight, two sums of those, one of these
-    assert computed(client)["emdash-reduce"] == PASSES * (13 + 2 + 1)
+    assert computed(client)["emdash-reduce"] == 13 + 2 + 1
 
 
 def test_chunks_are_streamed_and_never_kept(X, start, client, tmp_path):
@@ -226,42 +268,68 @@ def test_a_fit_inside_a_task(X, start, client, kind):
     assert np.isfinite(score)
 
 
-@pytest.mark.parametrize("d", [20, 80, 460])
-def test_large_parameters(client, d):
-    """50 kB, 150 kB and 5 MB of parameters; from 100 kB on ``client.map`` hangs with them."""
-    rng = np.random.default_rng(0)
-    K = 3 if d > 50 else 16
-    start = {
-        "weights_init": np.full(K, 1 / K),
-        "means_init": rng.normal(size=(K, d)),
-        "precisions_init": np.broadcast_to(np.eye(d), (K, d, d)),
-    }
-    x = da.from_array(rng.normal(size=(30, d)), chunks=(10, d))
-    assert K * d * d * 8 > {20: 50e3, 80: 150e3, 460: 5e6}[d]
+@pytest.mark.parametrize("megabytes", [0.05, 0.15, 5, 30])
+def test_large_parameters(X, client, megabytes):
+    """From 100 kB on ``client.map`` hangs with them; from 10 MB on Dask warns, which fails here."""
+    ballast = np.random.default_rng(0).bytes(int(megabytes * 1e6))
 
-    def passes():
-        GaussianMixture(K, tol=0.0, max_iter=2, reg_covar=1.0, **start).fit(x)
+    def heavy(chunk, n_threads):
+        return [zlib.crc32(ballast)]
 
-    with pytest.warns(UserWarning, match="did not converge"):
-        within(60, passes)
+    engine = DaskEngine()
+    for _ in range(2):
+        answer = within(60, engine.total, heavy, DaskSource(da.from_array(X, chunks=(200, 4))))
+        assert answer == [zlib.crc32(ballast)] * 3
 
 
-def test_one_thread_per_task(X, client):
-    """Workers run as many tasks as they have threads, so a kernel must not use more."""
+@pytest.mark.parametrize("n_chunks", [4, 40])
+def test_small_persisted_chunks_are_held_by_the_plan(X, start, client, monkeypatch, n_chunks):
+    """So that 5000 of them are not 5000 arguments of the tasks of every pass; large ones are."""
+    monkeypatch.setattr("emdash.engines.dask.HELD_BYTES", 8 * 15 * X[0].nbytes)
+    x = (1 * da.from_array(X, chunks=(600 // n_chunks, 4))).persist()
 
-    def threads_of(chunk, n_threads):
-        return [n_threads]
+    def arguments(dask_scheduler):
+        tasks = dask_scheduler.tasks.items()
+        return [
+            len([d for d in task.dependencies if not str(d.key).startswith("emdash-")])
+            for key, task in tasks
+            if str(key).startswith("emdash-plan")
+        ]
 
-    class ThreadsOf:
-        dtype, row_shape = np.intp, ()
+    seen = []
+    model = GaussianMixture(
+        3, callback=lambda _: seen.append(client.run_on_scheduler(arguments)), **start
+    ).fit(x)
+    assert [sum(held) for held in seen] == [40 if n_chunks == 40 else 0] * model.n_iter_
 
-        def __call__(self, chunk, n_threads, out=None):
-            return np.full(len(chunk), n_threads)
 
-    source = DaskSource(da.from_array(X, chunks=(50, 4)))
-    assert DaskEngine(8).total(threads_of, source) == [1] * 12
-    assert (DaskEngine(8).each(ThreadsOf(), source).compute() == 1).all()
-    assert client.submit(usable_cores).result() == 1  # for a fit inside a task
+def test_passes_are_reported(X, start, client):
+    """On the dashboard, and to whoever subscribes to the events; imbalance is measured."""
+    engine = DaskEngine()
+    assert engine.imbalance == 1
+    engine.report({"pass": 0})  # no cluster yet: nobody to report to
+    source = DaskSource(da.from_array(X, chunks=(10, 4)))
+
+    def slow(chunk, n_threads):
+        time.sleep(0.1 if chunk.index == 0 else 0)
+        return [chunk.index]
+
+    assert engine.total(slow, source) == list(range(60))
+    assert 4 < engine.imbalance <= 8  # one of eight parts takes all the time
+    engine.report({"pass": 1, "log_likelihood": -1.5})
+    assert [event for _, event in client.get_events("emdash")][-1:] == [
+        {"pass": 1, "log_likelihood": -1.5}
+    ]
+
+    def spans(dask_scheduler):
+        found = dask_scheduler.extensions["spans"].spans_search_by_name["emdash",]
+        return [{key_split(group.name) for group in span.groups} for span in found]
+
+    before = len(client.run_on_scheduler(spans))
+    engine.total(slow, source)
+    assert len(client.run_on_scheduler(spans)) == before > 0  # one for all passes of a fit
+    kinds = {"emdash-plan", "emdash-parameters", "emdash-estep", "emdash-reduce"}
+    assert client.run_on_scheduler(spans)[-1] == kinds
 
 
 def test_an_asynchronous_client_is_refused(X, start, cluster):
@@ -278,19 +346,29 @@ def test_an_asynchronous_client_is_refused(X, start, cluster):
 def test_no_workers_yet(X, start, monkeypatch):
     """A fit waits for the first worker, says so, and then uses those that come."""
     monkeypatch.setattr("emdash.engines.dask.PATIENCE", 0.2)
-    with local_cluster(0) as cluster, Client(cluster) as client:
+    with local_cluster(0, processes=False) as cluster, Client(cluster) as client:
         x = da.from_array(X, chunks=(10, 4))
-        seen = []
-
-        def note(progress):
-            seen.append(progress.number)
-
-        model = GaussianMixture(3, tol=0.0, max_iter=3, callback=note, **start)
-        threading.Timer(1.0, cluster.scale, (2,)).start()
+        model = GaussianMixture(3, tol=0.0, max_iter=3, **start)
+        threading.Timer(0.5, cluster.scale, (2,)).start()
         with (
             pytest.warns(UserWarning, match="did not converge"),
             pytest.warns(UserWarning, match="has no workers"),
         ):
             within(60, model.fit, x)
-        assert seen == [1, 2, 3]
-        assert computed(client)["emdash-estep"] > 0
+        assert computed(client)["emdash-estep"] > 3 * 4  # more parts once there are two
+
+
+def test_what_the_estimator_takes_along(X, start, client):
+    """Nothing of the cluster, however it is copied; equal estimators have equal tokens."""
+    models = [fit(da.from_array(X, chunks=(50, 4)), start) for _ in range(2)]
+    with dask.config.set({"tokenize.ensure-deterministic": True}):
+        tokens = {tokenize(model) for model in models}
+        tokens |= {tokenize(pickle.loads(pickle.dumps(model))) for model in models}
+        other = tokenize(fit(da.from_array(X, chunks=(50, 4)), start, passes=3))
+    assert len(tokens) == 1
+    assert other not in tokens
+    for copied in (pickle.dumps(models[0]), cloudpickle.dumps(copy.deepcopy(models[0]))):
+        assert not re.search(rb"distributed|dask|Client|Future", copied)
+    assert tokenize(clone(models[0])) == tokenize(GaussianMixture(3, tol=0.0, max_iter=4, **start))
+    names = {model.predict(da.ones((4, 4), chunks=(2, 4))).name for model in models}
+    assert len(names) == 1  # so that Dask computes them once

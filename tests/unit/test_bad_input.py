@@ -12,6 +12,8 @@ import scipy.sparse as sp
 from emdash import GaussianMixture
 from emdash.sources import open_source
 
+pytestmark = pytest.mark.filterwarnings("ignore:the columns of the Dask array X:UserWarning")
+
 N, D, K = 400, 4, 3
 
 
@@ -454,12 +456,20 @@ def test_lazy_collections_that_are_not_arrays(X):
             GaussianMixture(K).fit(data)
 
 
-def test_dask_frames(X):
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (pd.Series(["a", "b"] * (N // 2), dtype=object), "column 'bad' .* has dtype (object|str)"),
+        (pd.Series(pd.Categorical([1, 2] * (N // 2))), "column 'bad' .* has dtype category"),
+        (pd.to_datetime(pd.Series(range(N))), "column 'bad' .* has dtype datetime64"),
+        (pd.Series(np.ones(N) * 1j), "Complex data not supported: column 'bad'"),
+    ],
+)
+def test_columns_of_dask_frames(X, values, message):
     dd = pytest.importorskip("dask.dataframe")
-    frame = dd.from_pandas(pd.DataFrame(X), npartitions=3)
-    with refused(GaussianMixture(K), X, TypeError, r"to_dask_array\(lengths=True\)"):
-        GaussianMixture(K).fit(frame)
-    GaussianMixture(K, **start()).fit(frame.to_dask_array(lengths=True))
+    frame = pd.DataFrame(X).assign(bad=values)
+    with refused(GaussianMixture(K), X, ValueError, message):
+        GaussianMixture(K).fit(dd.from_pandas(frame, npartitions=3))
 
 
 # ------------------------------------------------------------------ parameters

@@ -389,3 +389,53 @@ def test_float32_runs_as_a_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     tame, wild = rows["0 sigma from the origin"], rows["condition 1e+08"]
     assert (tame[2], wild[2]) == ("float32", "float64")
     assert float(tame[5]) < 1e-4 < 1e-2 < float(wild[5])
+
+
+def test_the_overhead_of_a_cluster_is_shown_side_by_side(suite: SimpleNamespace) -> None:
+    head, _, four, twelve, slope = suite.cluster.side_by_side([4, 12])
+    assert head.count("emdash") == head.count("naive") == 2
+    for line, name in ((four, "4"), (twelve, "12"), (slope, "µs per further chunk")):
+        cells = line.strip("| ").split(" | ")
+        assert cells[0] == name
+        assert len(cells) == 5
+
+
+def test_the_same_fit_is_compared_with_what_users_would_pick(tmp_path: Path) -> None:
+    arguments = ["--rows", "4000", "--passes", "1", "--chunks", "4"]
+    arguments += ["--systems", "Emdash", "ScikitLearn"]
+    _, *lines = table_of("scale", arguments, tmp_path)
+    assert [line[0].split(",")[0] for line in lines] == ["emdash", "scikit-learn"]
+    for line in lines:
+        assert math.isfinite(float(line[2])), line  # nobody's answer differs, nobody is skipped
+        assert 100 < float(line[4]) < 10_000
+
+
+def test_array_expressions_give_the_same_answer(suite: SimpleNamespace) -> None:
+    import dask.array
+
+    truth = suite.data.clusters(3, 4)
+    array = dask.array.from_array(np.array(suite.data.draw(truth, 1000)), chunks=(130, 3))
+    iteration = suite.iteration.Iteration(array, truth.nearby())
+    iteration()
+    start = truth.nearby()
+    found = suite.naive.expectation_maximization(
+        array, start.weights, start.means, start.covariances
+    )
+    ours = iteration.result
+    expected = ours.weights, ours.components.means, ours.components.covariances
+    for theirs, mine in zip(found, expected, strict=True):
+        np.testing.assert_allclose(theirs, mine, rtol=1e-9, atol=1e-11)
+
+
+def test_systems_that_cannot_take_part_say_why(
+    suite: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scale = suite.scale
+    one = {"seconds": 1.0, "cpu": 2.0, "answer": [[0.5, 0.5]]}
+    other = {**one, "answer": [[0.6, 0.4]]}
+    answers = {"Emdash": one, "DaskArray": other, "ScikitLearn": "No module named 'sklearn'"}
+    monkeypatch.setattr(scale, "run_apart", lambda name, _: (answers[name], 1_000_000))
+    found = scale.compare([*answers], [])
+    assert [*found.values()][1:] == ["differs by 2e-01", "No module named 'sklearn'"]
+    assert "| 1 | 2 | 1.0, 1.0 | 1 |" in scale.table(found)
+    assert "| scikit-learn | No module named 'sklearn' | | | |" in scale.table(found)

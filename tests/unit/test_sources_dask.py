@@ -74,6 +74,7 @@ GRAPHS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:the c:UserWarning")  # columns, and dependent chunks
 @pytest.mark.parametrize("name", GRAPHS)
 @pytest.mark.parametrize("n_threads", [1, 3])
 def test_any_graph(X, name, n_threads):

@@ -1,8 +1,8 @@
 """A Dask cluster: parts as tasks, sums in a fixed tree on the workers.
 
 One task per part and pass, never one per chunk: a task costs the scheduler
-0.3 ms and the worker 1 ms. Parameters and parts travel as tasks that return
-their argument, so that a lost worker's copy is made again, which scattered data
+0.3 ms and the worker 1 ms. Parameters and parts travel as tasks that make
+them from their arguments, so that a lost worker's copy is made again, which scattered data
 are not. No task is tied to a worker. Measurements: `docs/architecture.md`, "Dask".
 """
 
@@ -13,23 +13,32 @@ import sys
 import uuid
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from concurrent.futures import CancelledError
+from importlib import import_module
+from typing import Any
 
 import dask
 import numpy as np
-from dask.base import get_scheduler
+from dask.base import get_scheduler, tokenize
+from dask.utils import parse_timedelta
 
-from emdash.chunk import Chunk
-from emdash.engines.base import Engine, RowTask, Task, fold, part_length, run_part
+from emdash.engines.base import Engine, RowTask, Task, part_length
 from emdash.engines.local import LocalEngine, inside_a_task
-from emdash.sources.base import as_rows
-from emdash.sources.dask import DaskPart, DaskSource
+from emdash.engines.worker import (
+    BlockTask,
+    Timed,
+    add,
+    apply_to_block,
+    apply_to_partition,
+    hold,
+    identity,
+    run,
+    unpickle,
+)
+from emdash.sources.dask import DaskSource
 from emdash.sources.shared import Compute
 
 __all__ = ["DaskEngine"]
-
-T = TypeVar("T")
 
 PARTS_PER_THREAD = 4
 """Tasks per worker thread and pass, at most."""
@@ -40,35 +49,18 @@ FAN_IN = 8
 PATIENCE = 30.0
 """Seconds without a result after which a cluster without workers is mentioned."""
 
+WITHOUT_WORKERS = "10 minutes"
+"""How long a cluster without workers is waited for, unless Dask's configuration has
+``emdash.no-workers-timeout``."""
 
-def identity(value: T) -> T:
-    """Return the argument: how parameters and parts travel as recomputable tasks."""
-    return value
+PIECE_BYTES = 4 << 20
+"""Largest piece of the parameters in one message; Dask warns of graphs over 10 MB."""
 
+HELD_BYTES = 8 << 20
+"""Persisted results that a part holds on to; with more it asks for them in every pass.
 
-def run(task: Task, part: DaskPart, persisted: list[Any]) -> Any:
-    """Fold the task over one part with one thread; the worker's threads are the parallelism."""
-    return run_part(task, part.attach(persisted), n_threads=1)
-
-
-def add(partial_sums: Sequence[T]) -> T:
-    """Add neighbouring partial sums."""
-    return fold(partial_sums)
-
-
-@dataclass(frozen=True)
-class BlockTask:
-    """A question with one answer per row, and where in the rows the blocks start."""
-
-    task: RowTask
-    starts: list[int | None]
-
-
-def apply_to_block(block: Any, question: BlockTask, block_id: tuple[int, ...] = ()) -> Any:
-    """Return the answers for one block of a Dask array."""
-    index = block_id[0]
-    rows = as_rows(block, block.shape[1], f"chunk {index} of X")
-    return question.task(Chunk(rows, index, question.starts[index]), 1)
+Each costs the scheduler and the worker 60 microseconds, which does not matter when they are large.
+"""
 
 
 def current_client(array: Any) -> Any | None:
@@ -95,24 +87,50 @@ def _refuse_asynchronous(client: Any) -> None:
         )
 
 
-def wait_for(future: Any, client: Any) -> Any:
-    """Wait for a future and return it; if it takes long because there are no workers, say so.
+def wait_for(futures: Any, client: Any) -> None:
+    """Wait until futures are finished or failed; if there are no workers to do them, say so.
 
     Raises
     ------
-    Exception
-        What its task raised.
+    TimeoutError
+        If there were none for too long.
     """
     from distributed import wait
 
+    allowed = parse_timedelta(dask.config.get("emdash.no-workers-timeout", WITHOUT_WORKERS))
+    without = 0.0
     while True:
         try:
-            wait(future, timeout=PATIENCE)
+            wait(futures, timeout=min(PATIENCE, allowed))
+            return
         except TimeoutError:
-            if not client.nthreads():
-                warnings.warn(f"{client} has no workers: waiting for one", stacklevel=2)
-        else:
-            return future if future.status == "finished" else future.result()  # raises
+            if client.nthreads():
+                without = 0.0
+                continue
+        without += min(PATIENCE, allowed)
+        if without >= allowed:
+            raise TimeoutError(
+                f"{client} had no workers for {without:g} s: start some and call fit again, or "
+                "allow more, dask.config.set({'emdash.no-workers-timeout': '1 hour'})"
+            )
+        warnings.warn(f"{client} has no workers: waiting for one", stacklevel=2)
+
+
+def first_failure(parts: Sequence[Any], client: Any) -> Any | None:
+    """Return the failed task that comes first in the rows, None if no part has failed.
+
+    Later parts are cancelled; earlier ones are waited for, so that of several
+    bad rows the first is reported whichever is met first.
+    """
+    failed = [i for i, part in enumerate(parts) if part.status == "error"]
+    if not failed:
+        return None
+    client.cancel(parts[failed[0] + 1 :], force=True)
+    for part in parts[: failed[0]]:
+        wait_for(part, client)
+        if part.status == "error":
+            return part
+    return parts[failed[0]]
 
 
 class DaskEngine(Engine):
@@ -127,61 +145,99 @@ class DaskEngine(Engine):
     n_threads : int or None
         Largest number of threads on this machine; the cluster's own threads
         are counted by the cluster.
+
+    Attributes
+    ----------
+    imbalance : float
+        Wall time of the slowest part of the last pass over the mean of all, at
+        least 1; exactly 1 before the first pass and on this machine.
     """
 
     def __init__(self, n_threads: int | None = None) -> None:
         self.n_threads = n_threads
+        self.imbalance = 1.0
         self.name = uuid.uuid4().hex[:8]
         self.passes = 0
+        self._client: Any = None
+        self._span: dict[str, Any] = {}
         self._plan: list[tuple[Any, list[Any]]] = []
         self._planned: tuple[Any, ...] = ()
         self._shared: list[Any] = []
 
     def total(self, task: Task, source: Any) -> Any:
         """Run `task` on every chunk and add the answers, on the cluster if there is one."""
-        client = current_client(source.array)
+        client = self._client_for(source)
         if client is None:
             return self._local(source).total(task, source)
         futures: list[Any] = []
         try:
-            return wait_for(self._submit(client, task, source, futures), client).result()
+            with dask.annotate(**self._span):
+                total = self._pass(client, task, source, futures)
         except BaseException as error:
-            _advise(error)
             self._plan, self._planned = [], ()
-            with contextlib.suppress(Exception):  # the error that matters is the other one
-                client.cancel([*futures, *self._shared], force=True)
-            raise
+            cause = next((future for future in futures if future.status == "error"), None)
+            try:
+                _explain(error, client, cause)
+                raise
+            finally:
+                with contextlib.suppress(Exception):  # the error that matters is the other one
+                    client.cancel([*futures, *self._shared], force=True)
         finally:
             futures.clear()
+        self.imbalance = max(1.0, total.longest * total.n_parts / max(total.seconds, 1e-9))
+        return total.value
+
+    def report(self, event: dict[str, Any]) -> None:
+        """Log an event under the topic ``"emdash"`` of the cluster, if there is one.
+
+        Parameters
+        ----------
+        event : dict
+            Numbers and strings; ``client.get_events("emdash")`` returns them.
+        """
+        if self._client is not None:
+            self._client.log_event("emdash", event)
+
+    def _client_for(self, source: DaskSource) -> Any | None:
+        """Return the client of this fit; a fit on a cluster does not go on elsewhere."""
+        if self._client is None:
+            self._client = current_client(source.array)
+            if self._client is not None:
+                from distributed import span
+
+                with span("emdash"):  # one for the whole fit
+                    self._span = {"span": dask.get_annotations()["span"]}
+        elif _is_closed(self._client):
+            raise RuntimeError(_closed(self._client))
+        return self._client
 
     def _local(self, source: DaskSource) -> LocalEngine:
         get = get_scheduler(collections=[source.array])
         alone = getattr(get, "__name__", "") == "get_sync"
-        return LocalEngine(1 if alone else self.n_threads)
+        engine = LocalEngine(1 if alone else self.n_threads)
+        engine.on_rows = self.on_rows
+        return engine
 
-    def _submit(self, client: Any, task: Task, source: DaskSource, futures: list[Any]) -> Any:
-        """Submit one pass; every future is noted in `futures` and the last one returned."""
+    def _pass(self, client: Any, task: Task, source: DaskSource, futures: list[Any]) -> Timed:
+        """Run one pass; every future is noted in `futures`."""
         self.passes += 1
 
-        def submit(kind: str, place: str, function: Any, *args: Any) -> Any:
-            key = f"emdash-{kind}-{self.name}-{self.passes}-{place}"
-            futures.append(client.submit(function, *args, key=key, pure=False))
-            return futures[-1]
+        def submit(kind: str, function: Any, *args: Sequence[Any]) -> list[Any]:
+            # all at once: a message for each costs the client a millisecond
+            keys = [f"emdash-{kind}-{self.name}-{self.passes}-{i}" for i in range(len(args[0]))]
+            made = client.map(function, *args, key=keys, pure=False)
+            futures.extend(made)
+            return list(made)
 
-        parts = self._parts(client, source, submit)
-        parameters = submit("parameters", "0", identity, task)
-        row = [
-            submit("estep", str(i), run, parameters, part, persisted)
-            for i, (part, persisted) in enumerate(parts)
-        ]
-        level = 0
-        while len(row) > 1 or level == 0:
-            level += 1
-            row = [
-                submit("reduce", f"{level}-{i}", add, row[i : i + FAN_IN])
-                for i in range(0, len(row), FAN_IN)
-            ]
-        return row[0]
+        plan = self._parts(client, source, submit)
+        (parameters,) = submit("parameters", unpickle, [_pieces(task, submit)])
+        parts = submit("estep", run, [parameters] * len(plan), *zip(*plan, strict=True))
+        total = _add_up(parts, submit)
+        wait_for(total, client)
+        if total.status == "error":
+            total = first_failure(parts, client) or total
+        result: Timed = total.result()  # or raises
+        return result
 
     def _parts(self, client: Any, source: DaskSource, submit: Any) -> list[tuple[Any, list[Any]]]:
         """Return each part as a future on the cluster, with the persisted results it needs.
@@ -193,10 +249,18 @@ class DaskEngine(Engine):
         length = part_length(source.n_chunks, PARTS_PER_THREAD * threads)
         if self._planned != (client, source, length):
             detached = [part.detach() for part in source.parts(length, self._compute(client))]
-            self._plan = [
-                (submit("plan", str(i), identity, part), persisted)
-                for i, (part, persisted) in enumerate(detached)
+            small = _which_are_small([persisted for _, persisted in detached], client)
+            parts = [part for part, _ in detached]
+            held = [
+                persisted if is_small else []
+                for (_, persisted), is_small in zip(detached, small, strict=True)
             ]
+            rest = [
+                [] if is_small else persisted
+                for (_, persisted), is_small in zip(detached, small, strict=True)
+            ]
+            plan = submit("plan", hold, parts, held)
+            self._plan = list(zip(plan, rest, strict=True))
             self._planned = (client, source, length)
         return self._plan
 
@@ -205,17 +269,27 @@ class DaskEngine(Engine):
 
         def compute(tasks: list[Any]) -> list[Any]:
             self._shared = client.compute(tasks)
-            return [wait_for(future, client) for future in self._shared]
+            wait_for(self._shared, client)
+            for future in self._shared:
+                if future.status != "finished":
+                    future.result()  # raises
+            return self._shared
 
         return compute
 
     def each(self, task: RowTask, source: Any) -> Any:
-        """Return the answers of `task` as a lazy Dask array with the row chunks of the input."""
-        array = source.array
-        name = uuid.uuid4().hex
+        """Return the answers of `task`, lazy and cut like the input.
+
+        A Dask array with the row chunks of an array; for a data frame a series
+        or, if a row has several answers, a data frame with its index.
+        """
+        name = tokenize(task, source.array.name)
         question = dask.delayed(
             BlockTask(task, source.starts), name=f"emdash-parameters-{name}", traverse=False
         )
+        if source.frame is not None:
+            return _each_partition(source, task, question)
+        array = source.array
         shape = (
             {"chunks": (array.chunks[0], task.row_shape)} if task.row_shape else {"drop_axis": 1}
         )
@@ -229,11 +303,96 @@ class DaskEngine(Engine):
         )
 
 
-def _advise(error: BaseException) -> None:
-    """Say what to do about a failure of the cluster itself."""
+def _each_partition(source: DaskSource, task: RowTask, question: Any) -> Any:
+    """Return the answers for a data frame, with its index."""
+    pandas = import_module("pandas")
+    frame: Any = source.frame
+    answers = np.empty((0, *task.row_shape), task.dtype)
+    kind = pandas.DataFrame if task.row_shape else pandas.Series
+    empty = kind(answers, index=frame._meta.index[:0])
+    return frame.astype(source.array.dtype).map_partitions(
+        apply_to_partition, question, empty, meta=empty, token="emdash-predict"
+    )
+
+
+def _pieces(task: Task, submit: Any) -> list[Any]:
+    """Return the pickle of a task, as it is or cut into pieces that have a message each."""
+    from distributed.protocol.pickle import dumps
+
+    data = dumps(task)
+    if len(data) <= PIECE_BYTES:
+        return [data]
+    pieces = [data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES)]
+    # each in a message of its own
+    return [submit(f"parameters-piece{i}", identity, [piece])[0] for i, piece in enumerate(pieces)]
+
+
+def _add_up(row: list[Any], submit: Any) -> Any:
+    """Return the sum of partial sums, added by position."""
+    level = 0
+    while len(row) > 1 or level == 0:
+        level += 1
+        row = submit(
+            f"reduce-level{level}", add, [row[i : i + FAN_IN] for i in range(0, len(row), FAN_IN)]
+        )
+    return row[0]
+
+
+def _which_are_small(groups: Sequence[Sequence[Any]], client: Any) -> list[bool]:
+    """Tell which groups of persisted results a part can hold on to."""
+    from distributed import Future
+
+    keys = {future.key for group in groups for future in group}
+    if not keys:
+        return [False] * len(groups)
+    futures = [Future(key, client) for key in keys]  # those in the graph may have no client
+    wait_for(futures, client)  # until then their sizes are not known
+    sizes = {}
+    if all(future.status == "finished" for future in futures):
+        sizes = client.nbytes(list(keys), summary=False)
+    too_large = HELD_BYTES + 1
+    return [
+        bool(group) and sum(sizes.get(f.key, too_large) for f in group) <= HELD_BYTES
+        for group in groups
+    ]
+
+
+def _is_closed(client: Any) -> bool:
+    return client.status in ("closing", "closed")
+
+
+def _closed(client: Any) -> str:
+    return (
+        f"{client} was closed while fit was running: keep it open until fit returns; a fit "
+        "with the same start and chunks repeats the passes to the bit"
+    )
+
+
+def _explain(error: BaseException, client: Any, cause: Any) -> None:
+    """Say what a failure of the cluster itself means and what to do about it.
+
+    Parameters
+    ----------
+    error : BaseException
+        What was raised.
+    client : distributed.Client
+    cause : Future or None
+        A task that has failed; it made others be cancelled.
+    """
     if type(error).__name__ == "KilledWorker" or isinstance(error, MemoryError):
         error.add_note(
             "A worker holds one chunk of X per thread at a time, and what it takes to compute it. "
             "If they do not fit in its memory, make them smaller, X.rechunk({0: rows}), or give "
             "the workers more"
         )
+    if not isinstance(error, CancelledError):
+        return
+    if _is_closed(client):
+        raise RuntimeError(_closed(client)) from error
+    if cause is not None:
+        cause.result()  # raises
+    raise RuntimeError(
+        "X is made of data that are no longer on the cluster and cannot be computed again: they "
+        "came from client.scatter and their worker was lost, or were released. Make X from what "
+        "can be read again, such as dask.array.from_zarr, and persist that"
+    ) from error

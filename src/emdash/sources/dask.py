@@ -10,23 +10,24 @@ from __future__ import annotations
 
 import copy
 import math
-from collections import ChainMap
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import dask
 import numpy as np
-from dask.core import quote
-from dask.local import get_sync
+from dask._task_spec import Task, convert_legacy_graph
 
 from emdash.chunk import Chunk
 from emdash.sources.base import Source, as_rows, check_dtype
+from emdash.sources.collections import as_array, is_frame, join_columns, refuse_transfers
+from emdash.sources.recipe import Recipe, recipes
 from emdash.sources.shared import (
     Compute,
     buried_futures,
     compute_here,
-    dependencies,
     is_future,
     result_of,
     share,
@@ -35,6 +36,9 @@ from emdash.sources.shared import (
 __all__ = ["DaskPart", "DaskSource"]
 
 Key = Any
+
+REPETITION = 2.0
+"""How often a pass may compute a task, on average, before that is mentioned."""
 
 
 @dataclass
@@ -64,64 +68,57 @@ class DaskPart:
     first: int
     starts: list[int | None]
     n_features: int
+    _given: dict[Key, Any] = field(default_factory=dict)
+    _recipes: list[Recipe] = field(default_factory=list, repr=False)  # made when first called
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_recipes": []}
 
     def detach(self) -> tuple[DaskPart, list[Any]]:
         """Return the part without its futures, and the futures."""
-        part = copy.copy(self)
-        part.futures = dict.fromkeys(self.futures)
+        part = replace(self, futures=dict.fromkeys(self.futures), _recipes=[])
         return part, list(self.futures.values())
 
     def attach(self, values: Sequence[Any]) -> DaskPart:
         """Return the part with persisted results in the places of its futures."""
-        part = copy.copy(self)
-        results = zip(self.futures, map(quote, values), strict=True)
-        part.graph, part.futures = {**self.graph, **dict(results)}, {}
-        return part
+        # the recipes stay with the original, which is there for the next pass
+        return replace(self, futures={}, _given=dict(zip(self.futures, values, strict=True)))
 
     def __call__(self) -> Iterator[Chunk]:
         """Compute one chunk after the other, in this thread."""
-        kept: dict[Key, Any] = {}
-        for offset in range(len(self.keys)):
-            yield self._load(offset, kept)
+        values = {**self._given}
+        todo = self._prepared()
+        for offset, index in enumerate(range(self.first, self.first + len(self.keys))):
+            try:
+                block = todo[offset].compute(values)
+            except Exception as error:
+                error.add_note(f"while chunk {index} of the Dask array X was computed")
+                raise
+            if todo[offset].keeps_too_much(values, block):
+                values = {**self._given}
+                todo = self._prepare_again(offset + 1)
+            rows = as_rows(block, self.n_features, f"chunk {index} of X")
+            del block
+            chunk = Chunk(rows, index, self.starts[offset])
+            del rows
+            yield chunk
+            del chunk  # before the next one is computed
 
-    def _load(self, offset: int, kept: dict[Key, Any]) -> Chunk:
-        """Compute one chunk; `kept` goes from each to the next."""
-        index = self.first + offset
-        try:
-            block = self._compute(offset, kept)
-        except Exception as error:
-            error.add_note(f"while chunk {index} of the Dask array X was computed")
-            raise
-        rows = as_rows(block, self.n_features, f"chunk {index} of X")
-        return Chunk(rows, index, self.starts[offset])
+    def _nodes(self) -> dict[Key, Any]:
+        """Return the graph; futures of this process become tasks that wait for them."""
+        waiting = {key: Task(key, partial(result_of, value)) for key, value in self.futures.items()}
+        return {**self.graph, **waiting}
 
-    def _compute(self, offset: int, kept: dict[Key, Any]) -> Any:
-        """Compute one chunk; of what was computed for it, nothing outlives it but `kept`."""
-        key = self.keys[offset]
-        tasks, futures = _ancestors(ChainMap(kept, self.futures, self.graph), [key])
-        tasks.update((name, quote(result_of(future))) for name, future in futures.items())
-        again = self._needed_again(tasks, offset + 1)
-        # no callbacks: Dask would swap its global list of them under other threads
-        block, *results = get_sync(tasks, [key, *again], callbacks=())
-        kept.clear()
-        kept.update(zip(again, map(quote, results), strict=True))
-        return block
+    def _prepared(self) -> list[Recipe]:
+        if not self._recipes:
+            self._recipes[:] = recipes(self._nodes(), self.keys, self._given)
+        return self._recipes
 
-    def _needed_again(self, tasks: dict[Key, Any], offset: int) -> list[Key]:
-        """Return the one task that the next chunk needs, too, such as what both are cut from.
-
-        One, because that was in memory with this chunk anyway. Several might be
-        all of the data: columns that are stored apart.
-        """
-        found: set[Key] = set()
-        pending = self.keys[offset : offset + 1]
-        while pending and len(found) < 2:
-            key = pending.pop()
-            if key not in tasks:
-                pending.extend(dependencies(self.graph, key) if key in self.graph else ())
-            elif hasattr(self.graph.get(key), "func"):  # neither data nor a path to them
-                found.add(key)
-        return list(found) if len(found) == 1 else []
+    def _prepare_again(self, offset: int) -> list[Recipe]:
+        """Return recipes that keep less, beginning anew at a chunk; from now on all do."""
+        self._recipes[:] = recipes(self._nodes(), self.keys, self._given, several=False)
+        rest = recipes(self._nodes(), self.keys[offset:], self._given, several=False)
+        return [*self._recipes[:offset], *rest]
 
 
 def _ancestors(
@@ -140,32 +137,24 @@ def _ancestors(
             futures[key] = task
         else:
             tasks[key] = task
-            pending.extend(dependencies(graph, key))
+            pending.extend(task.dependencies)
     return tasks, futures
 
 
-def _as_array(collection: Any) -> Any:
-    """Return the Dask array that a collection is or holds."""
-    kind = type(collection)  # a Delayed object itself has every attribute
-    if hasattr(kind, "numblocks"):
-        return collection
-    if hasattr(kind, "data") and hasattr(type(collection.data), "numblocks"):  # xarray
-        return collection.data
-    advice = (
-        "X.to_dask_array(lengths=True)"
-        if hasattr(kind, "to_dask_array")
-        else "dask.array.from_delayed or dask.array.concatenate"
-    )
-    raise TypeError(f"X is a lazy Dask {kind.__name__}, not a Dask array: make one with {advice}")
-
-
 class DaskSource(Source):
-    """A two-dimensional Dask array, chunked along its rows.
+    """A two-dimensional Dask collection, chunked along its rows.
 
     Parameters
     ----------
-    array : dask.array.Array of shape (n, d), or an xarray object that holds one
-        Row counts may be unknown; columns in several chunks are joined.
+    collection : dask.array.Array, dask.dataframe.DataFrame, or xarray.DataArray that holds one
+        Of shape (n, d). Row counts may be unknown; columns in several chunks are joined.
+
+    Attributes
+    ----------
+    array : dask.array.Array
+        What is computed.
+    frame : dask.dataframe.DataFrame or None
+        What was given, if it has an index that answers should keep.
 
     Raises
     ------
@@ -178,8 +167,9 @@ class DaskSource(Source):
     collection = True
     n_chunks: int
 
-    def __init__(self, array: Any) -> None:
-        array = _as_array(array)
+    def __init__(self, collection: Any) -> None:
+        self.frame = collection if is_frame(collection) else None
+        array = as_array(collection)
         if array.ndim != 2:
             raise ValueError(
                 f"Expected 2D array, got {array.ndim}D array instead: the Dask array X has shape "
@@ -198,12 +188,10 @@ class DaskSource(Source):
                 "the number of columns of the Dask array X is not known: "
                 "call X.compute_chunk_sizes() first"
             )
-        if array.numblocks[1] > 1:
-            array = array.rechunk({1: -1})
-        self.array = array
+        self.array = join_columns(array) if array.numblocks[1] > 1 else array
         self.n_features = int(array.shape[1])
         self.n_chunks = array.numblocks[0]
-        self._keys: list[Key] = [row[0] for row in array.__dask_keys__()]
+        self._keys: list[Key] = [row[0] for row in self.array.__dask_keys__()]
         self._graph: dict[Key, Any] | None = None
         self._count(array.chunks[0])
 
@@ -214,6 +202,7 @@ class DaskSource(Source):
         self.starts = [None if math.isnan(start) else int(start) for start in starts]
         total = ends[-1] if len(ends) else 0.0
         self.n_rows = None if math.isnan(total) else int(total)
+        self._cut: dict[tuple[int, int], DaskPart] = {}  # parts keep what they have prepared
 
     def counted(self, lengths: Sequence[int]) -> DaskSource:
         """Return the same array with the length of every chunk known."""
@@ -224,12 +213,14 @@ class DaskSource(Source):
     def _tasks(self) -> dict[Key, Any]:
         """Return the tasks of all chunks, optimised unless persisted results hang on them."""
         graph = dict(self.array.__dask_graph__())
+        refuse_transfers(graph)
         futures = buried_futures(graph)
-        if futures or any(is_future(task) for task in graph.values()):
-            # not optimised: that would bury the futures inside fused tasks
-            return {**graph, **futures}
-        (optimized,) = dask.optimize(self.array)
-        return dict(optimized.__dask_graph__())
+        futures.update((key, task) for key, task in graph.items() if is_future(task))
+        if not futures:
+            graph = dict(dask.optimize(self.array)[0].__dask_graph__())
+        # not optimised otherwise: that would bury the futures inside fused tasks
+        nodes = convert_legacy_graph({k: v for k, v in graph.items() if k not in futures})
+        return {**nodes, **futures}
 
     def parts(self, length: int, compute: Compute = compute_here) -> list[DaskPart]:
         """Cut the array into runs of `length` chunks, each with its own tasks only.
@@ -242,17 +233,39 @@ class DaskSource(Source):
             Runs, in the first call, what the chunks have in common.
         """
         ends = [*range(length, self.n_chunks, length), self.n_chunks]
-        return [
+        parts = [
             self._part(first, last, compute) for first, last in zip([0, *ends], ends, strict=False)
         ]
+        self._warn_of_repetition(parts)
+        return parts
 
-    def _part(self, first: int, last: int | None, compute: Compute) -> DaskPart:
+    def _part(self, first: int, last: int, compute: Compute) -> DaskPart:
         if self._graph is None:
             self._graph = share(self._tasks(), self._keys, compute)
-        run = slice(first, last)
-        tasks, futures = _ancestors(self._graph, self._keys[run])
-        return DaskPart(self._keys[run], tasks, futures, first, self.starts[run], self.n_features)
+        if (first, last) not in self._cut:
+            keys = self._keys[first:last]
+            tasks, futures = _ancestors(self._graph, keys)
+            starts = self.starts[first:last]
+            part = DaskPart(keys, tasks, futures, first, starts, self.n_features)
+            self._cut[first, last] = part
+        return self._cut[first, last]
+
+    def _warn_of_repetition(self, parts: Sequence[DaskPart]) -> None:
+        """Say so when parts, which are computed apart, repeat most of each other's tasks."""
+        assert self._graph is not None
+        needed = set().union(*(part.graph for part in parts))
+        times = sum(len(part.graph) for part in parts) / max(1, len(needed))
+        if times >= REPETITION and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"the chunks of the Dask array X depend on each other: every pass computes each "
+                f"of its tasks {times:.1f} times. If they take long, call X.persist() first, or "
+                "write X to a file or a Zarr array and fit to that",
+                stacklevel=2,
+            )
+
+    _warned = False
 
     def chunks(self, first: int = 0, last: int | None = None) -> Iterator[Chunk]:
         """Compute successive chunks in this thread."""
-        yield from self._part(first, last, compute_here)()
+        yield from self._part(first, self.n_chunks if last is None else last, compute_here)()

@@ -20,7 +20,7 @@ from graphlib import TopologicalSorter
 from typing import Any
 
 import dask
-from dask.core import get_dependencies, quote
+from dask._task_spec import DataNode
 from dask.delayed import Delayed, delayed
 from dask.sizeof import sizeof
 
@@ -63,7 +63,7 @@ def share(graph: dict[Key, Any], keys: Sequence[Key], compute: Compute) -> dict[
     Parameters
     ----------
     graph : dict
-        Tasks by key.
+        Nodes and futures by key.
     keys : sequence
         Keys of the chunks.
     compute : callable
@@ -88,7 +88,8 @@ def share(graph: dict[Key, Any], keys: Sequence[Key], compute: Compute) -> dict[
             stacklevel=2,
         )
         return graph
-    return {**graph, **{key: quote(value) for key, value in zip(common, results, strict=True)}}
+    known = zip(common, results, strict=True)
+    return {**graph, **{k: v if is_future(v) else DataNode(k, v) for k, v in known}}
 
 
 def is_future(task: Any) -> bool:
@@ -123,7 +124,7 @@ def result_of(future: Any) -> Any:
 
 def dependencies(graph: Mapping[Key, Any], key: Key) -> set[Key]:
     """Return the keys that a node of a graph needs; a future, which equals its key, none."""
-    return set() if is_future(graph[key]) else set(get_dependencies(graph, key))
+    return set() if is_future(graph[key]) else set(graph[key].dependencies)
 
 
 def _bounded(value: Any, most: float) -> Any:
