@@ -124,6 +124,8 @@ class GroupedSource(Source):
         float32 or float64.
     advice : str
         What to do about groups that are too large.
+    kept : int
+        Bytes that the library keeps for each thread that reads, whatever it reads.
     """
 
     n_rows: int
@@ -132,6 +134,7 @@ class GroupedSource(Source):
     feature_names: list[str]
     dtype: np.dtype[Any]
     advice: str
+    kept: int = 0
 
     @abstractmethod
     def opened(self) -> AbstractContextManager[Callable[[int], Any]]:
@@ -164,7 +167,8 @@ class GroupedSource(Source):
         largest = max(rows for _, rows in runs)
         # the numbers, and one group of at most as many as it comes out of the file
         widest = max(self.lengths, default=0)
-        self.chunk_memory = self.n_features * (self.dtype.itemsize * largest + 8 * widest)
+        numbers = self.n_features * (self.dtype.itemsize * largest + 8 * widest)
+        self.chunk_memory = self.kept + numbers
 
     def limited(self, memory: int) -> Self:
         """Return the same file in chunks that can be read within so much memory."""

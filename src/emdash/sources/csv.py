@@ -22,8 +22,8 @@ from emdash.sources.columns import choose, refuse_columns
 
 __all__ = ["CsvSource"]
 
-COPIES = 4
-"""Memory of parsing, in units of the text: text, numbers of Arrow, rows."""
+COPIES = 10
+"""Most memory of parsing, in units of the text: a digit and a comma become 8 bytes, twice."""
 
 TEXT_PER_NUMBER = 8
 """Bytes of text that are taken to hold one number, which has 8."""
@@ -120,12 +120,13 @@ class CsvSource(Source):
                 convert_options=csv.ConvertOptions(
                     include_columns=self._chosen, column_types=types
                 ),
+                memory_pool=pyarrow.system_memory_pool(),  # Arrow's own keeps what is freed
             )
         except ValueError as error:
             raise ValueError(f"{self.path}: {error}") from None
 
     def _plan(self, memory: int | None) -> None:
-        most = base.CHUNK_BYTES if memory is None else min(base.CHUNK_BYTES, memory // 8)
+        most = base.CHUNK_BYTES if memory is None else min(base.CHUNK_BYTES, memory // 32)
         share = TEXT_PER_NUMBER * len(self._all) / (8 * self.n_features)
         self._bytes = max(1, int(most * min(1.0, share)))
         self.n_chunks = max(1, -(-(self.stamp.size - self._begin) // self._bytes))

@@ -55,7 +55,9 @@ class IpcSource(GroupedSource):
                 if names is not None:
                     fields = [file.schema.get_field_index(name) for name in names]
                     options = ipc.IpcReadOptions(included_fields=fields, use_threads=False)
-                    file = ipc.open_file(opened, options=options)
+                    file = ipc.open_file(
+                        opened, options=options, memory_pool=pyarrow.system_memory_pool()
+                    )
             except (ValueError, OSError) as error:
                 raise ValueError(
                     f"{self.path} is not an Arrow file ({error}); write one with "

@@ -36,6 +36,7 @@ class ParquetSource(GroupedSource):
     """
 
     advice = "write it with a smaller row_group_size"
+    kept = 16_000_000
 
     def __init__(self, path: str | os.PathLike[str], columns: Sequence[str] | None = None) -> None:
         self.path = Path(path)
