@@ -17,6 +17,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,42 +136,41 @@ def difference(answer: list[Any], reference: list[Any]) -> float:
     return max(float(abs(a - b).max() / abs(b).max()) for a, b in pairs)
 
 
-def compare(names: list[str], arguments: list[str]) -> dict[str, Measured | str]:
-    """Return what every system took, or why it took part in nothing."""
+def compare(names: list[str], arguments: list[str]) -> Iterator[tuple[str, Measured | str]]:
+    """Yield every system's name and what it took, or why it took part in nothing."""
     reference: list[Any] | None = None
-    found: dict[str, Measured | str] = {}
     for kind in SYSTEMS:
         if names and kind.__name__ not in names:
             continue
         answer, peak = run_apart(kind.__name__, arguments)
         if isinstance(answer, str):
-            found[kind.name] = answer
+            yield kind.name, answer
             continue
         if kind.given_start:
             reference = reference or answer["answer"]
             gap = difference(answer["answer"], reference)
             if gap > AGREEMENT:
-                found[kind.name] = f"differs by {gap:.0e}"
+                yield kind.name, f"differs by {gap:.0e}"
                 continue
-        found[kind.name] = Measured(answer["seconds"], answer["cpu"], peak)
-    return found
+        yield kind.name, Measured(answer["seconds"], answer["cpu"], peak)
 
 
-def table(found: dict[str, Measured | str]) -> str:
-    """Return the comparison as a table in Markdown."""
+def table(found: Iterable[tuple[str, Measured | str]]) -> Iterator[str]:
+    """Yield the lines of a table in Markdown, each as soon as it is known."""
     head = ("system", "s per pass", "CPU s per pass", "times emdash, wall and CPU", "peak MB")
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    first = next((m for m in found.values() if isinstance(m, Measured)), None)
-    for name, measured in found.items():
-        if isinstance(measured, str) or first is None:
-            lines.append(f"| {name} | {measured} | | | |")
+    yield f"| {' | '.join(head)} |"
+    yield "|" + "---|" * len(head)
+    first: Measured | None = None
+    for name, measured in found:
+        if isinstance(measured, str):
+            yield f"| {name} | {measured} | | | |"
             continue
-        lines.append(
+        first = first or measured
+        yield (
             f"| {name} | {measured.seconds:.3g} | {measured.cpu:.3g} | "
             f"{measured.seconds / first.seconds:.1f}, {measured.cpu / first.cpu:.1f} | "
             f"{measured.memory / 1e6:.0f} |"
         )
-    return "\n".join(lines)
 
 
 def main() -> None:
@@ -193,7 +193,8 @@ def main() -> None:
             write(work)
         arguments = [f"--rows={asked.rows}", f"--chunks={asked.chunks}"]
         arguments += [f"--passes={asked.passes}", f"--folder={folder}"]
-        print(table(compare(asked.systems, arguments)))
+        for line in table(compare(asked.systems, arguments)):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":
