@@ -64,7 +64,8 @@ class Statistics:
     layout : Layout
         Names and shapes of the fields.
     buffer : ndarray of shape (layout.size,), float64
-        The numbers, in the order of the layout. Not copied.
+        The numbers, in the order of the layout. Not copied, unless they are misaligned, as what
+        comes over a network may be.
     pass_id : str
         Which pass over the data the sums belong to. Sums of different passes
         are taken about different means: adding them is an error.
@@ -88,7 +89,7 @@ class Statistics:
                 f"buffer has shape {buffer.shape}, but the layout needs ({layout.size},)"
             )
         self.layout = layout
-        self.buffer = buffer
+        self.buffer = buffer if buffer.flags.aligned else buffer.copy()
         self.pass_id = pass_id
 
     @classmethod

@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 
 from emdash import GaussianMixture
 
+# said of every Dask array whose columns are in chunks; tests/unit/test_sources_dask.py holds it
+pytestmark = pytest.mark.filterwarnings("ignore:the columns of the Dask array X:UserWarning")
+
 SAME = 1e-10  # what the project promises for any cut of the rows
 PARAMETERS = ("weights_", "means_", "covariances_", "precisions_cholesky_", "lower_bounds_")
 

@@ -134,3 +134,13 @@ def test_a_pickle_is_little_more_than_the_buffer():
 
 def test_repr_says_what_it_holds():
     assert repr(counting()) == "Statistics(weight=4, fields=[N, F, extra], pass_id='1')"
+
+
+def test_misaligned_buffers_are_copied():
+    """Arrays that crossed a network begin at any byte; kernels need whole doubles."""
+    misaligned = np.zeros(8 * SIZE + 1, np.uint8)[1:].view(np.float64)
+    misaligned[:] = np.arange(SIZE)
+    assert not misaligned.flags.aligned
+    statistics = Statistics(LAYOUT, misaligned)
+    assert statistics.buffer.flags.aligned
+    np.testing.assert_array_equal(statistics.buffer, misaligned)
