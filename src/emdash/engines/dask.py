@@ -162,6 +162,7 @@ class DaskEngine(Engine):
         self._span: dict[str, Any] = {}
         self._plan: list[tuple[Any, list[Any]]] = []
         self._planned: tuple[Any, ...] = ()
+        self._detached: list[tuple[Any, list[Any]]] = []
         self._shared: list[Any] = []
 
     def total(self, task: Task, source: Any) -> Any:
@@ -242,26 +243,20 @@ class DaskEngine(Engine):
     def _parts(self, client: Any, source: DaskSource, submit: Any) -> list[tuple[Any, list[Any]]]:
         """Return each part as a future on the cluster, with the persisted results it needs.
 
-        Planned again when workers came or went; the bits of the answer do not
-        depend on the plan.
+        Planned again when workers came or went, because Dask runs a part where its plan
+        is; the bits of the answer do not depend on the plan.
         """
-        threads = sum(client.nthreads().values())
-        length = part_length(source.n_chunks, PARTS_PER_THREAD * threads)
-        if self._planned != (client, source, length):
-            detached = [part.detach() for part in source.parts(length, self._compute(client))]
-            small = _which_are_small([persisted for _, persisted in detached], client)
-            parts = [part for part, _ in detached]
-            held = [
-                persisted if is_small else []
-                for (_, persisted), is_small in zip(detached, small, strict=True)
-            ]
-            rest = [
-                [] if is_small else persisted
-                for (_, persisted), is_small in zip(detached, small, strict=True)
-            ]
-            plan = submit("plan", hold, parts, held)
-            self._plan = list(zip(plan, rest, strict=True))
-            self._planned = (client, source, length)
+        workers = client.nthreads()
+        length = part_length(source.n_chunks, PARTS_PER_THREAD * sum(workers.values()))
+        if self._planned[:3] != (client, source, length):
+            self._detached = [part.detach() for part in source.parts(length, self._compute(client))]
+        if self._planned != (client, source, length, sorted(workers)):
+            parts, needed = zip(*self._detached, strict=True)
+            small = _which_are_small(needed, client)
+            held = [p if is_small else [] for p, is_small in zip(needed, small, strict=True)]
+            rest = [[] if is_small else p for p, is_small in zip(needed, small, strict=True)]
+            self._plan = list(zip(submit("plan", hold, parts, held), rest, strict=True))
+            self._planned = (client, source, length, sorted(workers))
         return self._plan
 
     def _compute(self, client: Any) -> Compute:

@@ -28,7 +28,7 @@ from emdash.em import Fit, Stop
 from emdash.engines import engine_for
 from emdash.engines.base import Engine
 from emdash.engines.memory import MemoryLimit
-from emdash.estimators._identity import keeper_for
+from emdash.estimators._identity import keeper_for, token_of
 from emdash.estimators._run import Run, did_not_converge, how_to_go_on
 from emdash.estimators._starts import Start, draw_starts
 from emdash.estimators._step import Step
@@ -76,6 +76,10 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         # scikit-learn inspects the constructor in every fit, a tenth of the time of a small one
         names: list[str] = super()._get_param_names()
         return names
+
+    def __dask_tokenize__(self) -> Any:
+        """Return what Dask tells estimators apart by: all but how long their passes took."""
+        return token_of(self)
 
     @abstractmethod
     def _model(self) -> Mixture[Any]:
@@ -157,11 +161,6 @@ class BaseMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def _fit(self, X: Any) -> Source:
-        if self.warm_start and self.checkpoint is not None:
-            raise ValueError(
-                "warm_start goes on from the attributes of this estimator, a checkpoint from those "
-                "in its file: choose one. To go on from a checkpoint, raise max_iter or lower tol"
-            )
         resumed = self.warm_start and hasattr(self, "converged_")
         source = self._open(X, reset=not resumed)
         self._check_rows(source)

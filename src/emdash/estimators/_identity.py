@@ -44,6 +44,11 @@ def keeper_for(estimator: BaseMixture, source: Source) -> Keeper:
     given = estimator.checkpoint
     if given is None:
         return Keeper(None, {})
+    if estimator.warm_start:
+        raise ValueError(
+            "warm_start goes on from the attributes of this estimator, a checkpoint from those "
+            "in its file: choose one. To go on from a checkpoint, raise max_iter or lower tol"
+        )
     checkpoint = given if isinstance(given, Checkpoint) else Checkpoint(given)
     return Keeper(checkpoint, _identity_of(estimator.get_params(deep=False), source))
 
@@ -128,3 +133,11 @@ class MarkedSum:
         """Return the mark of the first row, and one of those of all chunks."""
         in_order = [self.marks[index] for index in sorted(self.marks)]
         return [*in_order[:1], _digest(np.array(in_order))]
+
+
+def token_of(estimator: BaseMixture) -> Any:
+    """Return what Dask knows an estimator by: everything but the times in its history."""
+    from emdash.sources.dask import normalize_token
+
+    attributes = {name: value for name, value in vars(estimator).items() if name != "history_"}
+    return normalize_token((type(estimator), attributes))

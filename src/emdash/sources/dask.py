@@ -19,6 +19,7 @@ from typing import Any
 import dask
 import numpy as np
 from dask._task_spec import Task, convert_legacy_graph
+from dask.base import normalize_token
 
 from emdash.chunk import Chunk
 from emdash.sources.base import Source, as_rows, check_dtype
@@ -33,7 +34,7 @@ from emdash.sources.shared import (
     share,
 )
 
-__all__ = ["DaskPart", "DaskSource"]
+__all__ = ["DaskPart", "DaskSource", "normalize_token"]
 
 Key = Any
 
