@@ -16,8 +16,8 @@ from libc.string cimport memset
 
 from emdash._kernels.threads cimport team_size, team_started
 from emdash._kernels.tile cimport (
-    Aligned, FamilyKernel, Pruning, Strided, Tile, TileBuffers, first_bad_row, load_tile, rounded, tile_buffers,
-    tile_buffers_size, tile_stride,
+    Aligned, FamilyKernel, Pruning, Strided, Tile, TileBuffers, first_bad_row, keep_complete, load_tile, rounded,
+    tile_buffers, tile_buffers_size, tile_stride,
 )
 
 cdef extern from "simd/softmax.h":
@@ -50,6 +50,7 @@ cdef struct Rows:
     Py_ssize_t n
     Py_ssize_t block_rows   # whole tiles
     Py_ssize_t next_step    # step where rows follow each other closely, else 0: what to ask the memory for in advance
+    char *incomplete        # (n) where rows with NaN are marked, NULL: they are bad
 
 
 cdef struct Outputs:
@@ -58,9 +59,12 @@ cdef struct Outputs:
     char *log_likelihood
     char *responsibilities
     char *log_densities
+    char *filled
+    const double *noise         # (n, 1 + d) or NULL
     Py_ssize_t labels_step, log_likelihood_step
     Py_ssize_t responsibilities_step, responsibilities_k_step
     Py_ssize_t log_densities_step, log_densities_k_step
+    Py_ssize_t filled_step, filled_d_step
 
 
 cdef Rows _rows(FamilyKernel kernel, Strided x, Py_ssize_t block_rows):
@@ -72,6 +76,7 @@ cdef Rows _rows(FamilyKernel kernel, Strided x, Py_ssize_t block_rows):
     rows.n = x.n
     rows.weights = NULL
     rows.weight_step = 0
+    rows.incomplete = NULL
     rows.next_step = rows.step if 0 < rows.step <= 2 * x.d * (4 if x.is_float else 8) else 0
     rows.block_rows = (block_rows + kernel.tile_rows - 1) // kernel.tile_rows * kernel.tile_rows
     return rows
@@ -95,13 +100,23 @@ cdef Strided _check_rows(FamilyKernel kernel, X):
     return x
 
 
-def accumulate(FamilyKernel kernel not None, X, weights, out, Py_ssize_t n_threads, *, left_out=None):
+cdef Strided _marks(incomplete, Py_ssize_t n):
+    if incomplete is None:
+        return None
+    cdef Strided marks = Strided(incomplete, "incomplete", 1, "uint8", True)
+    if marks.n != n or (n > 1 and marks.step != 1):
+        raise ValueError(f"incomplete must be contiguous with {n} elements")
+    return marks
+
+
+def accumulate(FamilyKernel kernel not None, X, weights, out, Py_ssize_t n_threads, *, left_out=None, incomplete=None):
     """One EM pass: overwrite `out` with the sums over all rows of X.
 
     IN X (n, d) float64 or float32, any strides; weights (n,) float64 or None; n_threads: upper bound.
     OUT out (statistics_size,) float64, contiguous: log-likelihood, weight, then the kernel's own sums;
-    left_out (1,) float64, where not None: how many of the n x K log-densities were ruled out by a bound.
-    Returns the first row that holds NaN or infinity (then `out` means nothing), or -1.
+    left_out (1,) float64, where not None: how many of the n x K log-densities were ruled out by a bound;
+    incomplete (n,) uint8, zeros: where not None, rows with NaN are marked here by 1 and left out of all sums.
+    Returns the first row that holds NaN or infinity (then `out` means nothing), or -1, or -2 if rows were marked.
     """
     cdef Strided x = _check_rows(kernel, X)
     cdef Strided total = Strided(out, "out", 1, "float64", True)
@@ -111,7 +126,9 @@ def accumulate(FamilyKernel kernel not None, X, weights, out, Py_ssize_t n_threa
     # a function of (n, K, d) only: never of the number of threads
     cdef Py_ssize_t most = max(FEWEST_BLOCKS, min(MOST_BLOCKS, <Py_ssize_t>(BLOCKS_MEMORY / (8 * size))))
     cdef Rows rows = _rows(kernel, x, max(kernel.block_rows, (x.n + most - 1) // most))
-    cdef Strided w
+    cdef Strided w, marks = _marks(incomplete, x.n)
+    if marks is not None:
+        rows.incomplete = marks.data
     if weights is not None:
         w = Strided(weights, "weights", 1, "float64")
         if w.n != x.n:
@@ -128,6 +145,7 @@ def accumulate(FamilyKernel kernel not None, X, weights, out, Py_ssize_t n_threa
     cdef double *result = <double *>total.data
     cdef Py_ssize_t block, i, bad = -1
     cdef double pruned = 0.0
+    cdef bint marked = False
     with nogil:
         if threads > 1:
             with parallel(num_threads=threads):
@@ -140,12 +158,13 @@ def accumulate(FamilyKernel kernel not None, X, weights, out, Py_ssize_t n_threa
         for block in range(blocks):
             if bad < 0 and statistics[block * block_size + size] >= 0:
                 bad = <Py_ssize_t>statistics[block * block_size + size]
+            marked = marked or statistics[block * block_size + size] == -2.0
             pruned = pruned + statistics[block * block_size + size + 1]
             for i in range(size):
                 result[i] += statistics[block * block_size + i]
     if left_out is not None:
         left_out[0] = pruned
-    return bad
+    return -2 if marked and bad < 0 else bad
 
 
 cdef Py_ssize_t _pass_size(FamilyKernel kernel):
@@ -156,9 +175,9 @@ cdef Py_ssize_t _pass_size(FamilyKernel kernel):
 
 cdef void _pass(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, double *statistics,
                 double *memory) noexcept nogil:
-    """The EM pass over one block.  OUT statistics (statistics_size + 2): the sums, then the first bad row or -1,
-    then how many log-densities were left out."""
-    cdef Py_ssize_t K = kernel.n_components, first = block * rows.block_rows, n
+    """The EM pass over one block.  OUT statistics (statistics_size + 2): the sums, then the first bad row or -1 or
+    (rows were marked) -2, then how many log-densities were left out."""
+    cdef Py_ssize_t K = kernel.n_components, first = block * rows.block_rows, n, bad
     cdef Py_ssize_t last = min(first + rows.block_rows, rows.n)
     cdef TileBuffers buffers = tile_buffers(kernel, memory)
     cdef double *density = memory + tile_buffers_size(kernel)
@@ -173,10 +192,14 @@ cdef void _pass(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, double 
     statistics[kernel.statistics_size + 1] = 0.0
     while first < last:
         n = min(kernel.tile_rows, last - first)
-        if not _load(kernel, rows, first, n, &buffers, &tile):
-            statistics[kernel.statistics_size] = <double>(first + first_bad_row(
-                rows.x + first * rows.step, rows.step, rows.d_step, rows.is_float, n, kernel.n_features))
-            return
+        if not _load(kernel, rows, first, n, &buffers, &tile) and not kernel.takes_missing:
+            bad = _set_aside(kernel, rows, first, n, &buffers, &tile)
+            statistics[kernel.statistics_size] = <double>bad
+            if bad >= 0:
+                return
+            if tile.n == 0:
+                first += n
+                continue
         tile.pruning = &pruning
         kernel.log_density(&tile, density, scratch)
         log_likelihood += emdash_softmax_tables[kernel.isa].normalise(
@@ -184,12 +207,23 @@ cdef void _pass(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, double 
             rows.x + (first + n) * rows.step, rows.next_step)
         tile.fresh = True
         kernel.accumulate(&tile, density, sums, scratch)
-        weight += n if rows.weights == NULL else _sum(tile.weights, n)
+        weight += tile.n if rows.weights == NULL else _sum(tile.weights, tile.n)
         first += n
     statistics[0] = log_likelihood * LN_2
     statistics[1] = weight
     statistics[kernel.statistics_size + 1] = pruning.left_out
     kernel.fold(sums, statistics + 2)
+
+
+cdef Py_ssize_t _set_aside(FamilyKernel kernel, const Rows *rows, Py_ssize_t first, Py_ssize_t n, TileBuffers *buffers,
+                           Tile *tile) noexcept nogil:
+    """Leave the incomplete rows out of a tile that is not finite.  Returns the first bad row, or -2."""
+    cdef Py_ssize_t bad
+    if rows.incomplete == NULL:
+        return first + first_bad_row(rows.x + first * rows.step, rows.step, rows.d_step, rows.is_float, n,
+                                     kernel.n_features)
+    bad = keep_complete(kernel, buffers, tile, rows.incomplete + first)
+    return first + bad if bad >= 0 else -2
 
 
 cdef double _sum(const double *x, Py_ssize_t n) noexcept nogil:
@@ -208,12 +242,14 @@ cdef bint _load(FamilyKernel kernel, const Rows *rows, Py_ssize_t first, Py_ssiz
 
 
 def posterior(FamilyKernel kernel not None, X, Py_ssize_t n_threads, *, labels=None, log_likelihood=None,
-              responsibilities=None, log_densities=None):
+              responsibilities=None, log_densities=None, filled=None, noise=None):
     """Write what is asked for, row by row.
 
     IN X (n, d) float64 or float32, any strides; n_threads: upper bound.
     OUT, where not None, any strides: labels (n,) intp, first largest component; log_likelihood (n,), log p(x);
-    responsibilities (n, K); log_densities (n, K), log weight + log density of the component.
+    responsibilities (n, K); log_densities (n, K), log weight + log density of the component; with kernels for missing
+    cells, filled (n, d): the rows with these cells filled in, by posterior means, or by draws that take their random
+    numbers from IN noise (n, 1 + d) float64, contiguous: a uniform and d standard normal ones.
     Returns the first row that holds NaN or infinity (then the outputs mean nothing), or -1.
     """
     cdef Strided x = _check_rows(kernel, X)
@@ -233,10 +269,23 @@ def posterior(FamilyKernel kernel not None, X, Py_ssize_t n_threads, *, labels=N
     if e is not None:
         outputs.log_densities = e.data
         outputs.log_densities_step, outputs.log_densities_k_step = e.step, e.d_step
+    cdef Strided f = _output(filled, "filled", "float64", x.n, kernel.n_features)
+    cdef Strided g
+    if f is not None:
+        if not kernel.takes_missing:
+            raise TypeError(f"{type(kernel).__name__} fills no missing cells")
+        outputs.filled = f.data
+        outputs.filled_step, outputs.filled_d_step = f.step, f.d_step
+    if noise is not None:
+        g = Strided(noise, "noise", 2, "float64")
+        if g.n != x.n or g.d != x.d + 1 or (x.n and (g.d_step != 8 or g.step != 8 * g.d)) or <size_t>g.data % 8:
+            raise ValueError(f"noise must be contiguous and aligned with shape {(x.n, x.d + 1)}")
+        outputs.noise = <const double *>g.data
     cdef Rows rows = _rows(kernel, x, 960)
     cdef Py_ssize_t blocks = (x.n + rows.block_rows - 1) // rows.block_rows
     cdef int threads = _threads(kernel, x.n, blocks, n_threads)
     cdef Py_ssize_t thread_size = (tile_buffers_size(kernel) + (kernel.n_components + 2) * tile_stride(kernel)
+                                   + (kernel.n_features * tile_stride(kernel) if f is not None else 0)
                                    + rounded(kernel.scratch_size) + 8)
     cdef Aligned per_thread = Aligned(threads * thread_size)
     cdef double *scratch = per_thread.data
@@ -280,7 +329,8 @@ cdef void _write(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, const 
     cdef double *density = memory + tile_buffers_size(kernel)
     cdef double *log_likelihood = density + K * buffers.stride
     cdef double *labels = log_likelihood + buffers.stride
-    cdef double *scratch = labels + buffers.stride
+    cdef double *filled = labels + buffers.stride
+    cdef double *scratch = filled + (kernel.n_features * buffers.stride if out.filled != NULL else 0)
     cdef const emdash_softmax_table *table = emdash_softmax_tables[kernel.isa]
     cdef Pruning pruning = Pruning(OUTPUT_CUT if out.responsibilities != NULL else CUT, 0.0, False)
     cdef Tile tile
@@ -288,7 +338,7 @@ cdef void _write(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, const 
         pruning.cut = INFINITY
     while first < last:
         n = min(kernel.tile_rows, last - first)
-        if not _load(kernel, rows, first, n, &buffers, &tile):
+        if not _load(kernel, rows, first, n, &buffers, &tile) and not kernel.takes_missing:
             i = first + first_bad_row(rows.x + first * rows.step, rows.step, rows.d_step, rows.is_float, n,
                                       kernel.n_features)
             if bad[0] < 0 or i < bad[0]:
@@ -299,14 +349,20 @@ cdef void _write(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, const 
         if out.log_densities != NULL:
             table.spread(K, n, density, tile.stride, LN_2, out.log_densities + first * out.log_densities_step,
                          out.log_densities_step, out.log_densities_k_step)
-        if out.log_likelihood != NULL or out.labels != NULL or out.responsibilities != NULL:
+        if out.log_likelihood != NULL or out.labels != NULL or out.responsibilities != NULL or out.filled != NULL:
             table.posterior(
                 K, tile.padded, tile.stride, density, log_likelihood if out.log_likelihood != NULL else NULL,
-                labels if out.labels != NULL else NULL, out.responsibilities != NULL,
+                labels if out.labels != NULL else NULL, out.responsibilities != NULL or out.filled != NULL,
                 rows.x + (first + n) * rows.step, rows.next_step)
         if out.responsibilities != NULL:
             table.spread(K, n, density, tile.stride, 1.0, out.responsibilities + first * out.responsibilities_step,
                          out.responsibilities_step, out.responsibilities_k_step)
+        if out.filled != NULL:
+            tile.fresh = True
+            kernel.fill(&tile, density, out.noise + first * (kernel.n_features + 1) if out.noise != NULL else NULL, filled,
+                        scratch)
+            table.spread(kernel.n_features, n, filled, tile.stride, 1.0, out.filled + first * out.filled_step,
+                         out.filled_step, out.filled_d_step)
         if out.log_likelihood != NULL:
             table.spread(1, n, log_likelihood, 0, 1.0, out.log_likelihood + first * out.log_likelihood_step,
                          out.log_likelihood_step, 0)

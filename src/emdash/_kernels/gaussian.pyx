@@ -27,6 +27,11 @@ cdef double BOUND_COST = 12.0   # of comparing a bound and what goes with it, in
 cdef double BITS_ROOT = 0.8493218002880191  # sqrt(log2(e) / 2): |y BITS_ROOT|^2 is |y|^2 / 2 in bits
 
 
+cdef const void *gaussian_table(int isa) noexcept nogil:
+    """The bodies compiled here, for kernels in other modules: an emdash_gaussian_table."""
+    return emdash_gaussian_tables[isa]
+
+
 cdef class GaussianKernel(FamilyKernel):
     """What the four covariances share: parameters copied, means padded, offsets in bits."""
     cdef const emdash_gaussian_table *table
