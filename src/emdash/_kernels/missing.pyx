@@ -22,10 +22,14 @@ from emdash._kernels.missing_bodies cimport emdash_gaussian_table, emdash_missin
 from emdash._kernels.threads cimport current_isa
 from emdash._kernels.tile cimport Aligned, FamilyKernel, Strided, Tile, rounded, tile_stride
 
+cdef extern from "simd/isa.h":
+    void EMDASH_PREFETCH(const void *pointer) noexcept nogil
+
 cdef double LOG2_E = 1.4426950408889634
 cdef double LOG2_2PI = 2.651496129472319
 cdef double BITS_ROOT = 0.8493218002880191  # sqrt(log2(e) / 2), see gaussian.pyx
 cdef Py_ssize_t COPIES = 1 << 15            # doubles for the copies of a tile
+cdef Py_ssize_t AHEAD = 16                  # rows that memory is asked for in advance
 
 
 cdef Py_ssize_t pattern_of(const Tile *tile, Py_ssize_t d, Py_ssize_t row, int *features) noexcept nogil:
@@ -299,21 +303,42 @@ cdef class SphericalMissingKernel(VarianceKernel):
         self.spherical = True
 
 
-cdef Py_ssize_t _key(Strided x, Py_ssize_t row, uint8_t *key) noexcept nogil:
-    """OUT key ((d + 7) / 8): one bit per feature, 1 where missing.  Returns how many are missing."""
-    cdef const char *cell = x.data + row * x.step
-    cdef Py_ssize_t j, missing = 0
+cdef double _cell(Strided x, Py_ssize_t row, Py_ssize_t feature) noexcept nogil:
+    cdef const char *cell = x.data + row * x.step + feature * x.d_step
     cdef double value
     cdef float single
+    if x.is_float:
+        memcpy(&single, cell, sizeof(float))
+        return single
+    memcpy(&value, cell, sizeof(double))
+    return value
+
+
+cdef void _ask_for(Strided x, Py_ssize_t row) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(0, x.d, 8):
+        EMDASH_PREFETCH(x.data + row * x.step + j * x.d_step)
+    EMDASH_PREFETCH(x.data + row * x.step + (x.d - 1) * x.d_step)
+
+
+cdef void _read_row(Strided x, Py_ssize_t row, double *out) noexcept nogil:
+    cdef Py_ssize_t j
+    if x.d_step == sizeof(double):
+        memcpy(out, x.data + row * x.step, x.d * sizeof(double))
+        return
+    for j in range(x.d):
+        out[j] = _cell(x, row, j)
+
+
+cdef Py_ssize_t _key(Strided x, Py_ssize_t row, uint8_t *key) noexcept nogil:
+    """OUT key ((d + 7) / 8): one bit per feature, 1 where missing.  Returns how many are missing."""
+    cdef Py_ssize_t j, missing = 0
+    cdef bint hole
     memset(key, 0, (x.d + 7) // 8)
     for j in range(x.d):
-        if x.is_float:
-            memcpy(&single, cell + j * x.d_step, sizeof(float))
-            value = single
-        else:
-            memcpy(&value, cell + j * x.d_step, sizeof(double))
-        key[j // 8] |= <uint8_t>((value != value) << (7 - j % 8))
-        missing += value != value
+        hole = isnan(_cell(x, row, j))
+        key[j // 8] |= <uint8_t>(hole << (7 - j % 8))
+        missing += hole
     return missing
 
 
@@ -336,32 +361,37 @@ cdef bint _sort_byte(const uint8_t *keys, Py_ssize_t size, Py_ssize_t m, const P
     return True
 
 
-def sort_by_pattern(X, numbers):
+def sort_by_pattern(X, numbers, rows):
     """Put rows with the same pattern of missing cells next to each other, in lexicographic order of the patterns.
 
     IN X (n, d) float64 or float32, any strides.  INOUT numbers (m,) intp, contiguous: rows of X; sorted, stable.
-    Returns how many of them, now the last ones, have nothing observed.
+    OUT rows (m, d) float64, C-ordered: these rows.  Returns how many of them, now the last ones, have nothing observed.
     """
     cdef Strided x = Strided(X, "X", 2, "float"), order = Strided(numbers, "numbers", 1, "intp", True)
+    cdef Strided out = Strided(rows, "rows", 2, "float64", True)
     cdef Py_ssize_t m = order.n, d = x.d, size = (d + 7) // 8, i, byte, empty = 0
-    if m > 1 and order.step != sizeof(Py_ssize_t) or <size_t>order.data % sizeof(Py_ssize_t):
-        raise ValueError("numbers must be contiguous and aligned")
+    if m and (order.step != sizeof(Py_ssize_t) or out.d_step != 8 or out.step != 8 * d or out.n != m or out.d != d):
+        raise ValueError(f"numbers and rows must be C-ordered, rows of shape {(m, d)}")
     cdef Py_ssize_t *source = <Py_ssize_t *>order.data
     for i in range(m):
         if not 0 <= source[i] < x.n:
             raise IndexError(f"row {source[i]} of {x.n}")
     # keys (m, size), features from the highest bit of the first byte on; a permutation of them; a second one
-    cdef Aligned memory = Aligned((m * size + 7) // 8 + 3 * m)
+    cdef Aligned memory = Aligned((m * size + 7) // 8 + 2 * m)
     cdef Py_ssize_t *first = <Py_ssize_t *>memory.data
-    cdef uint8_t *keys = <uint8_t *>(memory.data + 3 * m)
+    cdef uint8_t *keys = <uint8_t *>(memory.data + 2 * m)
     with nogil:
         for i in range(m):
             first[i] = i
+            _ask_for(x, source[min(i + AHEAD, m - 1)])
             empty += _key(x, source[i], keys + i * size) == d
         for byte in range(size - 1, -1, -1):  # radix sort from the last byte
             if _sort_byte(keys + byte, size, m, first, first + m):
                 memcpy(first, first + m, m * sizeof(Py_ssize_t))
         for i in range(m):
-            first[2 * m + i] = source[first[i]]
-        memcpy(source, first + 2 * m, m * sizeof(Py_ssize_t))
+            first[m + i] = source[first[i]]
+        memcpy(source, first + m, m * sizeof(Py_ssize_t))
+        for i in range(m):
+            _ask_for(x, source[min(i + AHEAD, m - 1)])
+            _read_row(x, source[i], <double *>(out.data + i * out.step))
     return empty

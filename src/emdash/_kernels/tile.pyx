@@ -179,27 +179,29 @@ cdef Py_ssize_t keep_complete(FamilyKernel kernel, TileBuffers *buffers, Tile *t
     """Take the rows that hold NaN out of a tile that load_tile returned False for; tile.n may become 0.
     OUT incomplete (n): 1 for these rows.  Returns the first row that holds infinity, or -1."""
     cdef Py_ssize_t n = tile.n, kept = 0, d = kernel.n_features, stride = buffers.stride, i, j
+    cdef double test[480]
+    cdef int index[480]
     cdef double *x = buffers.columns
-    cdef bint infinite = False
+    for i in range(n):
+        test[i] = 0.0
     for j in range(d):
         for i in range(n):
-            incomplete[i] |= x[j * stride + i] != x[j * stride + i]
-            infinite |= fabs(x[j * stride + i]) == INFINITY
-    if infinite:
-        for i in range(n):
+            test[i] += x[j * stride + i] * 0.0
+    for i in range(n):
+        index[kept] = <int>i
+        kept += test[i] == 0.0
+        incomplete[i] = test[i] != 0.0
+        if incomplete[i]:
             for j in range(d):
                 if fabs(x[j * stride + i]) == INFINITY:
                     return i
-    for i in range(n):
-        if incomplete[i]:
-            continue
-        if kept < i:
-            for j in range(d):
-                x[j * stride + kept] = x[j * stride + i]
-                if buffers.rows != NULL:
-                    buffers.rows[kept * buffers.row_stride + j] = x[j * stride + i]
-            buffers.weights[kept] = buffers.weights[i]
-        kept += 1
+    for j in range(d):
+        for i in range(kept):
+            x[j * stride + i] = x[j * stride + index[i]]
+    for i in range(kept):
+        buffers.weights[i] = buffers.weights[index[i]]
+        for j in range(d if buffers.rows != NULL else 0):
+            buffers.rows[i * buffers.row_stride + j] = x[j * stride + i]
     tile.n = kept
     tile.padded = (kept + EMDASH_ROW_QUANTUM - 1) // EMDASH_ROW_QUANTUM * EMDASH_ROW_QUANTUM
     for i in range(kept, tile.padded):
