@@ -88,7 +88,7 @@ def posterior(log_densities):
 
 
 def accumulate(shape, X, parameters, weights=None):
-    """The flat statistics in the kernels' layout, and the sums of absolute values of their terms."""
+    """The flat statistics in the kernels' layout, and the sums of absolute terms."""
     _, means, _, _, about, center = parameters
     K, d = means.shape
     w = np.ones(len(X)) if weights is None else weights

@@ -12,6 +12,7 @@ def accumulate(
     n_threads: int,
     *,
     left_out: NDArray[Any] | None = ...,
+    incomplete: NDArray[Any] | None = ...,
 ) -> int: ...
 def posterior(
     kernel: FamilyKernel,
@@ -22,4 +23,6 @@ def posterior(
     log_likelihood: NDArray[Any] | None = ...,
     responsibilities: NDArray[Any] | None = ...,
     log_densities: NDArray[Any] | None = ...,
+    filled: NDArray[Any] | None = ...,
+    noise: NDArray[Any] | None = ...,
 ) -> int: ...
