@@ -88,24 +88,29 @@ def posterior(log_densities):
 
 
 def accumulate(shape, X, parameters, weights=None):
-    """The flat statistics in the kernels' layout, and the sums of absolute terms."""
+    """The flat statistics in the kernels' layout, and the sums of absolute terms.
+
+    These carry, as in ``twins.py``, what an error of the exponent makes of a responsibility, and
+    one unit of weight where it is below 2^-54, since such rows may be cut.
+    """
     _, means, _, _, about, center = parameters
     K, d = means.shape
     w = np.ones(len(X)) if weights is None else weights
     log_densities, filled, left_over = expectations(shape, X, parameters)
     log_likelihood, r = posterior(log_densities)
+    uncertain = r * (1 + abs(log_densities)) * w[:, None] + w[:, None] * (r < 2.0**-53)
     r = r * w[:, None]
     lower = np.tril_indices(d)
     F, S = [], []
     for k in range(K):
         dx = filled[:, k] - about[k]
-        F.append((r[:, k] @ dx, r[:, k] @ abs(dx)))
+        F.append((r[:, k] @ dx, uncertain[:, k] @ abs(dx)))
         dx = filled[:, k] - (center if shape == "tied" else about[k])
         second = dx[:, :, None] * dx[:, None, :]
         S.append(
             (
                 np.tensordot(r[:, k], second + left_over[:, k], 1),
-                np.tensordot(r[:, k], abs(second) + abs(left_over[:, k]), 1),
+                np.tensordot(uncertain[:, k], abs(second) + abs(left_over[:, k]), 1),
             )
         )
     pack = {
@@ -115,7 +120,7 @@ def accumulate(shape, X, parameters, weights=None):
         "spherical": lambda S: [[np.trace(s)] for s in S],
     }[shape]
     values = [[w @ log_likelihood], [w.sum()], r.sum(axis=0)]
-    scales = [[w @ (1 + abs(log_likelihood))], [w.sum()], np.full(K, w.sum())]
+    scales = [[w @ (1 + abs(log_likelihood))], [w.sum()], uncertain.sum(axis=0)]
     values += [f for f, _ in F] + pack([s for s, _ in S])
     scales += [f for _, f in F] + pack([s for _, s in S])
     return np.concatenate([*map(np.ravel, values)]), np.concatenate([*map(np.ravel, scales)])

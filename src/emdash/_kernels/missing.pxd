@@ -16,7 +16,9 @@ cdef class MissingKernel(FamilyKernel):
     cdef const emdash_missing_table *own
     cdef tuple arrays           # the constructor's arguments, float64, C-ordered, own copies
     cdef Aligned weights        # (K,) log-weights in bits
-    cdef Aligned means, about   # (K, full), zeros behind d
+    cdef Aligned means          # (K, full), zeros behind d
+    cdef Aligned about          # (K, full) what the sums are taken about, less the mean
+    cdef Aligned origin         # (full,) zeros
     cdef Aligned zero, one      # offset and scale of a density that has neither
     cdef Py_ssize_t full        # rounded(d)
     cdef Py_ssize_t at_runs, at_offsets, at_spare, at_rows, at_rest     # where in the scratch; the copies come first

@@ -2,9 +2,9 @@
 
 Never knows a mixture, a thread or a caller's array, except in `sort_by_pattern`, which puts rows with the same pattern
 of missing cells next to each other, so that a tile holds few patterns.  The kernels are correct for any order.
-Per tile: runs of rows with one pattern; for every component a copy of the tile with its own conditional means filled in
-(for diagonal and spherical covariance, here: the means; full and tied: regressions.pyx); then the complete-data bodies,
-one component at a time.  What is left uncertain, V, enters the second moments with the run's N.
+Per tile: runs of rows with one pattern; for every component a copy of the tile, less the component's mean, with its own
+conditional means filled in (for diagonal and spherical covariance, here: the means; full and tied: regressions.pyx); then
+the complete-data bodies, one component at a time.  What is left uncertain, V, enters the second moments with the run's N.
 Multiply-adds beyond those of a complete row: K q m per row (q observed, m missing); per pattern at most K d^3 / 6
 (tied: 1 instead of K; diagonal and spherical: nothing).
 Memory: K copies of a tile (short tiles: about 256 kB); full and tied, the V of a tile up to 1 MB (those of further
@@ -81,7 +81,9 @@ cdef class MissingKernel(FamilyKernel):
         self.takes_missing = True
         self.full = rounded(d)
         self.weights = copy_of(copies[0] * LOG2_E, K, 1, 1)
-        self.means, self.about = copy_of(copies[1], K, d, self.full), copy_of(copies[4], K, d, self.full)
+        self.means = copy_of(copies[1], K, d, self.full)
+        self.about = copy_of(copies[4] - copies[1], K, d, self.full)
+        self.origin = copy_of(numpy.zeros(d), 1, d, self.full)
         self.zero, self.one = copy_of(0.0, 1, 1, 1), copy_of(1.0, 1, 1, 1)
         self.tile_rows = min(480, max(24, COPIES // (K * d) // 24 * 24))
         self.block_rows = 4080 if d <= 16 else 1200
@@ -108,7 +110,8 @@ cdef class MissingKernel(FamilyKernel):
         cdef Py_ssize_t K = self.n_components, d = self.n_features, stride = tile.stride, k, i
         cdef double *offsets = scratch + self.at_offsets
         for k in range(K):
-            memcpy(scratch + k * d * stride, tile.columns, d * stride * sizeof(double))
+            self.own.deviations(d, tile.columns, stride, tile.padded, self.means.data + k * self.full,
+                                scratch + k * d * stride)
         self._complete(tile, offsets, scratch)
         for k in range(K):
             self._distances(tile, k, log_density + k * stride, scratch)
@@ -116,7 +119,7 @@ cdef class MissingKernel(FamilyKernel):
                 log_density[k * stride + i] += offsets[k * stride + i]
 
     cdef void _complete(self, const Tile *tile, double *offsets, double *scratch) noexcept nogil:
-        """Fill the missing cells of every component's copy of the tile.  OUT offsets (K, stride): log-density at the mean,
+        """Fill the missing cells of every component's copy of the tile, which holds deviations from its mean.  OUT offsets (K, stride): log-density at the mean,
         weight included."""
         pass
 
@@ -150,7 +153,8 @@ cdef class MissingKernel(FamilyKernel):
                         continue
                     value = 0.0
                     for k in range(self.n_components):
-                        value += responsibilities[k * stride + i] * scratch[(k * d + j) * stride + i]
+                        value += responsibilities[k * stride + i] * (
+                            self.means.data[k * self.full + j] + scratch[(k * d + j) * stride + i])
                 filled[j * stride + i] = value
 
     cdef void _draw(self, const Tile *tile, const double *responsibilities, const double *noise, double *filled,
@@ -197,10 +201,9 @@ cdef class VarianceKernel(MissingKernel):
         self.variances = copy_of(numpy.broadcast_to(self.arrays[2].reshape(shape), (K, d)), K, d, self.full)
         self.log_scales = copy_of(numpy.log2(roots), K, d, self.full)
         cdef Aligned inverse = copy_of((roots * BITS_ROOT) ** 2, K, d, d)
-        cdef Aligned means_only = copy_of(self.arrays[1], K, d, d)
         self.packed = Aligned(2 * K * d)
         for k in range(K):
-            self.table.pack_distance(1, d, means_only.data + k * d, inverse.data + k * d, self.packed.data + 2 * k * d)
+            self.table.pack_distance(1, d, self.origin.data, inverse.data + k * d, self.packed.data + 2 * k * d)
         # sums: first moments and, diagonal, second ones; N of the missing cells (spherical: one number, and S with lanes)
         self.moments_size = self.table.moments_size(not self.spherical, 1, d)
         self.sums_size = K * (self.moments_size + (16 if self.spherical else self.full))
@@ -221,8 +224,7 @@ cdef class VarianceKernel(MissingKernel):
                     offsets[k * stride + i] = offset
                 for j in range(q, d):
                     for i in range(runs.start[r], runs.start[r + 1]):
-                        scratch[(k * d + runs.features[j]) * stride + i] = (
-                            self.means.data[k * self.full + runs.features[j]])
+                        scratch[(k * d + runs.features[j]) * stride + i] = 0.0
 
     cdef void _distances(self, const Tile *tile, Py_ssize_t k, double *log_density, double *scratch) noexcept nogil:
         self.table.distance(True, 1, self.n_features, scratch + k * self.n_features * tile.stride, tile.stride, tile.padded,

@@ -35,9 +35,10 @@ cdef extern from "simd/missing.h":
                        double *log_root) noexcept nogil
         void (*regress)(Py_ssize_t d, Py_ssize_t q, const int *features, const double *sigma, const double *L, double *B,
                         double *V) noexcept nogil
-        void (*fill)(Py_ssize_t d, Py_ssize_t q, const int *features, const double *x, Py_ssize_t stride,
-                     Py_ssize_t first, Py_ssize_t last, const double *mean, const double *B,
-                     double *filled) noexcept nogil
+        void (*deviations)(Py_ssize_t d, const double *x, Py_ssize_t stride, Py_ssize_t rows, const double *mean,
+                           double *filled) noexcept nogil
+        void (*fill)(Py_ssize_t d, Py_ssize_t q, const int *features, Py_ssize_t stride, Py_ssize_t first,
+                     Py_ssize_t last, const double *B, double *filled) noexcept nogil
         void (*fill_few)(Py_ssize_t d, Py_ssize_t q, const int *features, const double *x, Py_ssize_t stride,
                          Py_ssize_t first, Py_ssize_t last, const double *mean, const double *B,
                          Py_ssize_t components, double *filled, Py_ssize_t filled_step) noexcept nogil

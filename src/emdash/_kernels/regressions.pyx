@@ -26,7 +26,7 @@ cdef class MatrixKernel(MissingKernel):
     cdef Py_ssize_t triangle        # d (d + 1) / 2 * lanes
     cdef Aligned sigma              # (factored, d, d, lanes)
     cdef Aligned mean_lanes         # (groups, d, lanes)
-    cdef Aligned center             # (full,)
+    cdef Aligned center             # (K, full) what a tied scatter is summed about, less the mean
     cdef Aligned factors            # (K or 1, factor_size)
     cdef Py_ssize_t factor_size, scatter_size, moments_size
     cdef Py_ssize_t at_L, at_root, at_B, at_V, at_N, at_stored, at_where, at_table  # in the scratch
@@ -42,7 +42,7 @@ cdef class MatrixKernel(MissingKernel):
         self.factored = 1 if self.tied else self.groups
         self.triangle = P * self.lanes
         self._bind_lanes()
-        self.center = copy_of(self.arrays[5], 1, d, self.full)
+        self.center = copy_of(self.arrays[5] - self.arrays[1], K, d, self.full)
         self.factor_size = self.table.factor_size(d)
         self.factors = Aligned(self.factor_size * matrices)
         for k in range(matrices):
@@ -121,7 +121,7 @@ cdef class MatrixKernel(MissingKernel):
             self.own.fill_few(d, q, features, tile.columns, stride, first, last, mean, B, components, filled, d * stride)
         else:
             for k in range(components):
-                self.own.fill(d, q, features, tile.columns, stride, first, last, mean + k, B + k, filled + k * d * stride)
+                self.own.fill(d, q, features, stride, first, last, B + k, filled + k * d * stride)
         for k in range(components):
             offset = self.weights.data[g * lanes + k] - 0.5 * q * LOG2_2PI - root[k]
             for i in range(first, last):
@@ -130,7 +130,7 @@ cdef class MatrixKernel(MissingKernel):
     cdef void _distances(self, const Tile *tile, Py_ssize_t k, double *log_density, double *scratch) noexcept nogil:
         self.table.quadratic_form(
             self.n_features, scratch + k * self.n_features * tile.stride, tile.stride, tile.padded,
-            self.means.data + k * self.full, self.factors.data + (0 if self.tied else k * self.factor_size), 0.0,
+            self.origin.data, self.factors.data + (0 if self.tied else k * self.factor_size), 0.0,
             log_density, scratch + self.at_table)
 
     cdef const double *_left_over(self, const Runs *runs, Py_ssize_t r, Py_ssize_t g, Py_ssize_t q,
@@ -176,7 +176,7 @@ cdef class MatrixKernel(MissingKernel):
         if self.tied:
             self.table.moments(False, 1, self.n_features, filled, tile.stride, rows_x, self.full, tile.n, tile.padded,
                                responsibilities, tile.weights, about, moments)
-            about = self.center.data
+            about = self.center.data + k * self.full
         self.table.scatter(self.n_features, filled, tile.stride, rows_x, self.full, tile.padded, responsibilities,
                            tile.weights, about, scatter, scratch + self.at_table)
 
@@ -222,7 +222,7 @@ cdef class MatrixKernel(MissingKernel):
         for f in range(m):
             row = R + f * (f + 1) // 2
             j = features[q + f]
-            value = scratch[(k * self.n_features + j) * tile.stride + i]
+            value = self.means.data[k * self.full + j] + scratch[(k * self.n_features + j) * tile.stride + i]
             for g in range(f + 1):
                 s = V[(f * (f + 1) // 2 + g) * self.lanes]
                 for c in range(g):

@@ -6,9 +6,10 @@
  * Chosen: VL components side by side in the lanes (arrays `lanes` (..., VL)), so that the small triangles run at vector
  * speed; a row of L depends on the features before it only, so patterns in lexicographic order share the rows they begin
  * with.  From Sigma and not from its inverse: where two missing features are nearly equal the inverse has lost what B needs.
- * Then the cells are filled with the component's own conditional means, and everything else is the complete-data code:
- * |x - mu|^2 in Sigma_oo^-1 is the same as |xhat - mu|^2 in Sigma^-1, and first and second moments of xhat are what the
- * M-step wants, up to V.  Multiply-adds per row and component: m q more than for a complete row.
+ * Every component has a copy of the tile, less its mean (so nothing is lost far from the origin), and fills the cells of
+ * its copy with conditional means; everything else is the complete-data code: |x - mu|^2 in Sigma_oo^-1 is the same as
+ * |xhat - mu|^2 in Sigma^-1, and first and second moments of xhat are what the M-step wants, up to V.
+ * Multiply-adds per row and component: m q more than for a complete row.
  * Lost: kernels of q features per pattern and an expansion of their sums (24 rows of work for a pattern with one row, and
  * the sums of every pattern have to be cleared, folded and expanded).
  */
@@ -26,8 +27,9 @@ struct emdash_missing_table {
     void (*factor)(ptrdiff_t d, ptrdiff_t kept, ptrdiff_t q, const int *features, const double *sigma, double *L,
                    double *log_root);
     void (*regress)(ptrdiff_t d, ptrdiff_t q, const int *features, const double *sigma, const double *L, double *B, double *V);
-    void (*fill)(ptrdiff_t d, ptrdiff_t q, const int *features, const double *x, ptrdiff_t stride, ptrdiff_t first,
-                 ptrdiff_t last, const double *mean, const double *B, double *filled);
+    void (*deviations)(ptrdiff_t d, const double *x, ptrdiff_t stride, ptrdiff_t rows, const double *mean, double *filled);
+    void (*fill)(ptrdiff_t d, ptrdiff_t q, const int *features, ptrdiff_t stride, ptrdiff_t first, ptrdiff_t last,
+                 const double *B, double *filled);
     void (*fill_few)(ptrdiff_t d, ptrdiff_t q, const int *features, const double *x, ptrdiff_t stride, ptrdiff_t first,
                      ptrdiff_t last, const double *mean, const double *B, ptrdiff_t components, double *filled,
                      ptrdiff_t filled_step);
@@ -129,21 +131,27 @@ static void EMDASH_NAME(regress)(ptrdiff_t d, ptrdiff_t q, const int *features, 
     }
 }
 
-/* One component, rows along the vectors.  IN x (d, stride), rows first..last of one pattern; mean (d, VL) and B (d - q, q, VL)
- * of the component's lane.  OUT filled (d, stride): conditional means in the missing cells of these rows. */
-static void EMDASH_NAME(fill)(ptrdiff_t d, ptrdiff_t q, const int *features, const double *x, ptrdiff_t stride,
-                              ptrdiff_t first, ptrdiff_t last, const double *mean, const double *B, double *filled) {
+/* OUT filled (d, stride) = x - mean.  rows: a multiple of VL. */
+static void EMDASH_NAME(deviations)(ptrdiff_t d, const double *x, ptrdiff_t stride, ptrdiff_t rows, const double *mean,
+                                    double *EMDASH_RESTRICT filled) {
+    for (ptrdiff_t j = 0; j < d; j++, x += stride, filled += stride)
+        for (ptrdiff_t i = 0; i < rows; i += EMDASH_VL) v_store(filled + i, v_load(x + i) - mean[j]);
+}
+
+/* One component, rows along the vectors.  IN B (d - q, q, VL) of the component's lane.  INOUT filled (d, stride): deviations;
+ * rows first..last of one pattern get conditional means in their missing cells. */
+static void EMDASH_NAME(fill)(ptrdiff_t d, ptrdiff_t q, const int *features, ptrdiff_t stride, ptrdiff_t first,
+                              ptrdiff_t last, const double *B, double *filled) {
     for (ptrdiff_t f = 0; f < d - q; f++) {
         double *out = filled + features[q + f] * stride;
         const double *b = B + f * q * EMDASH_VL;
-        const double mu = mean[features[q + f] * EMDASH_VL];
         for (ptrdiff_t i = first; i < last; i += EMDASH_VL) {
             const ptrdiff_t left = last - i < EMDASH_VL ? last - i : EMDASH_VL;
-            vec value = v_splat(mu);
+            vec value = v_splat(0.0);
             for (ptrdiff_t j = 0; j < q; j++) {
-                vec xj;
-                memcpy(&xj, x + features[j] * stride + i, sizeof xj); /* may read into the rows behind */
-                value += (xj - mean[features[j] * EMDASH_VL]) * b[j * EMDASH_VL];
+                vec dx;
+                memcpy(&dx, filled + features[j] * stride + i, sizeof dx); /* may read into the rows behind */
+                value += dx * b[j * EMDASH_VL];
             }
             memcpy(out + i, &value, left * sizeof(double));
         }
@@ -151,13 +159,13 @@ static void EMDASH_NAME(fill)(ptrdiff_t d, ptrdiff_t q, const int *features, con
 }
 
 /* The same for few rows: VL components side by side, `components` of them real, the same operations in the same order.
- * OUT filled of the first component, the others filled_step apart. */
+ * IN x (d, stride), mean (d, VL).  OUT filled of the first component, the others filled_step apart. */
 static void EMDASH_NAME(fill_few)(ptrdiff_t d, ptrdiff_t q, const int *features, const double *x, ptrdiff_t stride,
                                   ptrdiff_t first, ptrdiff_t last, const double *mean, const double *B, ptrdiff_t components,
                                   double *filled, ptrdiff_t filled_step) {
     for (ptrdiff_t f = 0; f < d - q; f++)
         for (ptrdiff_t i = first; i < last; i++) {
-            vec value = v_load(mean + features[q + f] * EMDASH_VL);
+            vec value = v_splat(0.0);
             double lanes[EMDASH_VL];
             for (ptrdiff_t j = 0; j < q; j++)
                 value += (x[features[j] * stride + i] - v_load(mean + features[j] * EMDASH_VL)) *
@@ -200,7 +208,7 @@ static void EMDASH_NAME(to_rows)(ptrdiff_t d, const double *x, ptrdiff_t stride,
 #define EMDASH_TABLE(name) EMDASH_NAME(name)
 #endif
 static const struct emdash_missing_table EMDASH_TABLE(missing_table) = {
-    EMDASH_VL, EMDASH_NAME(runs), EMDASH_NAME(factor), EMDASH_NAME(regress), EMDASH_NAME(fill), EMDASH_NAME(fill_few),
-    EMDASH_NAME(correct), EMDASH_NAME(to_rows),
+    EMDASH_VL, EMDASH_NAME(runs), EMDASH_NAME(factor), EMDASH_NAME(regress), EMDASH_NAME(deviations),
+    EMDASH_NAME(fill), EMDASH_NAME(fill_few), EMDASH_NAME(correct), EMDASH_NAME(to_rows),
 };
 #endif
