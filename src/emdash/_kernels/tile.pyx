@@ -178,30 +178,31 @@ cdef bint load_tile(FamilyKernel kernel, const char *x, Py_ssize_t row_step, Py_
 cdef Py_ssize_t keep_complete(FamilyKernel kernel, TileBuffers *buffers, Tile *tile, char *incomplete) noexcept nogil:
     """Take the rows that hold NaN out of a tile that load_tile returned False for; tile.n may become 0.
     OUT incomplete (n): 1 for these rows.  Returns the first row that holds infinity, or -1."""
-    cdef Py_ssize_t n = tile.n, kept = 0, d = kernel.n_features, stride = buffers.stride, i, j
+    cdef Py_ssize_t kept = tile.n, d = kernel.n_features, stride = buffers.stride, i, j
     cdef double test[480]
-    cdef int index[480]
     cdef double *x = buffers.columns
-    for i in range(n):
+    for i in range(kept):
         test[i] = 0.0
     for j in range(d):
-        for i in range(n):
-            test[i] += x[j * stride + i] * 0.0
-    for i in range(n):
-        index[kept] = <int>i
-        kept += test[i] == 0.0
-        incomplete[i] = test[i] != 0.0
-        if incomplete[i]:
-            for j in range(d):
-                if fabs(x[j * stride + i]) == INFINITY:
-                    return i
-    for j in range(d):
         for i in range(kept):
-            x[j * stride + i] = x[j * stride + index[i]]
+            test[i] += x[j * stride + i] * 0.0
     for i in range(kept):
-        buffers.weights[i] = buffers.weights[index[i]]
-        for j in range(d if buffers.rows != NULL else 0):
-            buffers.rows[i * buffers.row_stride + j] = x[j * stride + i]
+        incomplete[i] = test[i] != 0.0
+        for j in range(d if incomplete[i] else 0):
+            if fabs(x[j * stride + i]) == INFINITY:
+                return i
+    i = 0
+    while i < kept:
+        if test[i] == 0.0:
+            i += 1
+            continue
+        kept -= 1  # the last row takes its place, to be looked at next
+        test[i] = test[kept]
+        buffers.weights[i] = buffers.weights[kept]
+        for j in range(d):
+            x[j * stride + i] = x[j * stride + kept]
+            if buffers.rows != NULL:
+                buffers.rows[i * buffers.row_stride + j] = x[j * stride + i]
     tile.n = kept
     tile.padded = (kept + EMDASH_ROW_QUANTUM - 1) // EMDASH_ROW_QUANTUM * EMDASH_ROW_QUANTUM
     for i in range(kept, tile.padded):
