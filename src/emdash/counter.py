@@ -81,7 +81,7 @@ def uniforms(
     bits = np.stack([words[0] << HALF | words[1], words[2] << HALF | words[3]], axis=-1)
     # 52 bits and a half: the largest is 1 - 2**-53, not 1
     numbers = ((bits >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
-    return np.ascontiguousarray(numbers.reshape(len(row), -1)[:, :n])
+    return np.ascontiguousarray(numbers.reshape(len(row), 2 * len(pair))[:, :n])
 
 
 def normals(uniform: NDArray[np.float64]) -> NDArray[np.float64]:
