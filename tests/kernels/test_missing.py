@@ -315,6 +315,10 @@ def test_sorting_by_pattern(d):
         assert sort_by_pattern(layout, order, rows) == empty
         assert (order == wanted).all()
         np.testing.assert_array_equal(rows, layout[order])
+    two = np.asfortranarray(X[:2], dtype=np.float32)  # features eight bytes apart, like float64
+    rows = np.empty((2, d))
+    sort_by_pattern(two, np.arange(2), rows)
+    np.testing.assert_array_equal(np.sort(rows, axis=0), np.sort(two, axis=0))
     assert sort_by_pattern(X, np.empty(0, np.intp), np.empty((0, d))) == 0
     with pytest.raises(IndexError, match="row 500 of 500"):
         sort_by_pattern(X, np.array([500]), np.empty((1, d)))

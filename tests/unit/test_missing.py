@@ -119,6 +119,17 @@ def test_chunks_and_threads(covariance_type, dtype):
     assert (total(mixture, parameters, fortran).buffer == whole.buffer).all()
 
 
+def test_tasks_travel():
+    """Pickled tasks answer alike, and do not carry what a worker can make itself."""
+    mixture, parameters, X = example()
+    task = mixture.task(parameters)
+    before = pickle.dumps(task)
+    chunk = Chunk(X, 0, 0)
+    answer = task(chunk, 1)
+    assert len(pickle.dumps(task)) == len(before)
+    assert (pickle.loads(before)(chunk, 1).buffer == answer.buffer).all()
+
+
 def test_the_pass_is_cut_in_blocks(monkeypatch):
     """Blocks of a chunk bound what is copied; the sums do not depend on them beyond rounding."""
     mixture, parameters, X = example(n=2_000)

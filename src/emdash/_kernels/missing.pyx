@@ -325,7 +325,7 @@ cdef void _ask_for(Strided x, Py_ssize_t row) noexcept nogil:
 
 cdef void _read_row(Strided x, Py_ssize_t row, double *out) noexcept nogil:
     cdef Py_ssize_t j
-    if x.d_step == sizeof(double):
+    if not x.is_float and x.d_step == sizeof(double):
         memcpy(out, x.data + row * x.step, x.d * sizeof(double))
         return
     for j in range(x.d):
