@@ -13,7 +13,7 @@ import numpy as np
 sys.path.insert(0, sys.argv[1])
 from kernel_calls import KERNELS, posterior, statistics
 from emdash._kernels import threads
-from emdash._kernels.missing import sort_by_pattern
+from emdash._kernels.patterns import sort_by_pattern
 page = mmap.PAGESIZE
 middle = 4 * page
 memory = mmap.mmap(-1, middle + 2 * page)

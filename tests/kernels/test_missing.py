@@ -13,7 +13,7 @@ import twins_missing as twins
 from kernel_calls import KERNELS, SHAPES, missing_kernels, posterior, statistics
 
 from emdash._kernels import expect
-from emdash._kernels.missing import sort_by_pattern
+from emdash._kernels.patterns import sort_by_pattern
 
 MISSING = missing_kernels()
 

@@ -359,8 +359,8 @@ cdef void _write(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, const 
                          out.responsibilities_step, out.responsibilities_k_step)
         if out.filled != NULL:
             tile.fresh = True
-            kernel.fill(&tile, density, out.noise + first * (kernel.n_features + 1) if out.noise != NULL else NULL, filled,
-                        scratch)
+            kernel.fill(&tile, density, out.noise + first * (kernel.n_features + 1) if out.noise != NULL else NULL,
+                        filled, scratch)
             table.spread(kernel.n_features, n, filled, tile.stride, 1.0, out.filled + first * out.filled_step,
                          out.filled_step, out.filled_d_step)
         if out.log_likelihood != NULL:

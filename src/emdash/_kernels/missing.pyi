@@ -1,6 +1,4 @@
-from typing import Any
-
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from emdash._kernels.tile import FamilyKernel
 
@@ -19,5 +17,3 @@ class VarianceKernel(MissingKernel):
 
 class DiagonalMissingKernel(VarianceKernel): ...
 class SphericalMissingKernel(VarianceKernel): ...
-
-def sort_by_pattern(X: NDArray[Any], numbers: NDArray[Any], rows: NDArray[Any]) -> int: ...

@@ -1,4 +1,4 @@
-"""What simd/missing.h offers to Cython: its table of functions, and what of the table of simd/gaussian.h goes with it."""
+"""What simd/missing.h offers to Cython: its table of functions, and what is used of that of simd/gaussian.h."""
 
 cdef extern from "simd/missing.h":
     struct emdash_gaussian_table:
@@ -33,8 +33,8 @@ cdef extern from "simd/missing.h":
         Py_ssize_t (*runs)(Py_ssize_t d, const double *x, Py_ssize_t stride, Py_ssize_t n, int *start) noexcept nogil
         void (*factor)(Py_ssize_t d, Py_ssize_t kept, Py_ssize_t q, const int *features, const double *sigma, double *L,
                        double *log_root) noexcept nogil
-        void (*regress)(Py_ssize_t d, Py_ssize_t q, const int *features, const double *sigma, const double *L, double *B,
-                        double *V) noexcept nogil
+        void (*regress)(Py_ssize_t d, Py_ssize_t q, const int *features, const double *sigma, const double *L,
+                        double *B, double *V) noexcept nogil
         void (*deviations)(Py_ssize_t d, const double *x, Py_ssize_t stride, Py_ssize_t rows, const double *mean,
                            double *filled) noexcept nogil
         void (*fill)(Py_ssize_t d, Py_ssize_t q, const int *features, Py_ssize_t stride, Py_ssize_t first,

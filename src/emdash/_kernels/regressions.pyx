@@ -118,7 +118,8 @@ cdef class MatrixKernel(MissingKernel):
         cdef double *filled = scratch + g * lanes * d * stride
         cdef double offset
         if last - first <= FEW:
-            self.own.fill_few(d, q, features, tile.columns, stride, first, last, mean, B, components, filled, d * stride)
+            self.own.fill_few(d, q, features, tile.columns, stride, first, last, mean, B, components, filled,
+                              d * stride)
         else:
             for k in range(components):
                 self.own.fill(d, q, features, stride, first, last, B + k, filled + k * d * stride)
@@ -145,7 +146,7 @@ cdef class MatrixKernel(MissingKernel):
 
     cdef void accumulate(self, const Tile *tile, const double *responsibilities, double *sums,
                          double *scratch) noexcept nogil:
-        cdef Py_ssize_t K = self.n_components, d = self.n_features, stride = tile.stride, r, g, k, q, lane
+        cdef Py_ssize_t K = self.n_components, d = self.n_features, stride = tile.stride, r, g, k, q
         cdef double *scatter = sums + K * self.moments_size
         cdef double *correction = scatter + (1 if self.tied else K) * self.scatter_size
         cdef double *N = scratch + self.at_N
@@ -209,8 +210,8 @@ cdef class MatrixKernel(MissingKernel):
                 for i in range(runs.start[r], min(<Py_ssize_t>runs.start[r + 1], tile.n)):
                     k = self._component(responsibilities + i, tile.stride, noise[i * (d + 1)])
                     if self.tied or k // self.lanes == g:
-                        self._draw_row(tile, k, i, q, runs.features, V + k % self.lanes, noise + i * (d + 1) + 1, filled,
-                                       scratch)
+                        self._draw_row(tile, k, i, q, runs.features, V + k % self.lanes, noise + i * (d + 1) + 1,
+                                       filled, scratch)
 
     cdef void _draw_row(self, const Tile *tile, Py_ssize_t k, Py_ssize_t i, Py_ssize_t q, const int *features,
                         const double *V, const double *normal, double *filled, double *scratch) noexcept nogil:

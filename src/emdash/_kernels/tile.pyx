@@ -104,9 +104,9 @@ cdef class FamilyKernel:
 
     cdef void fill(self, const Tile *tile, const double *responsibilities, const double *noise, double *filled,
                    double *scratch) noexcept nogil:
-        """Kernels with takes_missing.  IN responsibilities (K, stride); noise (n, 1 + d) or NULL; scratch as log_density
-        left it for this tile.  OUT filled (d, stride): the rows, their missing cells replaced by posterior means or, with
-        noise (one uniform number for the component, then normal ones), by draws from the posterior."""
+        """Kernels with takes_missing.  IN responsibilities (K, stride); noise (n, 1 + d) or NULL; scratch as
+        log_density left it for this tile.  OUT filled (d, stride): the rows, their missing cells replaced by posterior
+        means or, with noise (a uniform number for the component, then normal ones), by draws from the posterior."""
         pass
 
 
@@ -146,12 +146,16 @@ cdef TileBuffers tile_buffers(FamilyKernel kernel, double *memory) noexcept nogi
     return buffers
 
 
+cdef Py_ssize_t _padded(Py_ssize_t n) noexcept nogil:
+    return (n + EMDASH_ROW_QUANTUM - 1) // EMDASH_ROW_QUANTUM * EMDASH_ROW_QUANTUM
+
+
 cdef bint load_tile(FamilyKernel kernel, const char *x, Py_ssize_t row_step, Py_ssize_t feature_step, bint is_float,
                     const char *weights, Py_ssize_t weight_step, Py_ssize_t n, TileBuffers *buffers,
                     Tile *tile) noexcept nogil:
     """IN x, weights (or NULL): the tile's first row, steps in bytes, 1 <= n <= tile_rows.  OUT tile.
     False if a number of the tile is not finite."""
-    cdef Py_ssize_t i, padded = (n + EMDASH_ROW_QUANTUM - 1) // EMDASH_ROW_QUANTUM * EMDASH_ROW_QUANTUM
+    cdef Py_ssize_t i, padded = _padded(n)
     if weights != NULL:  # else they are 1 from tile_buffers
         for i in range(n):
             memcpy(&buffers.weights[i], weights + i * weight_step, sizeof(double))
@@ -204,7 +208,7 @@ cdef Py_ssize_t keep_complete(FamilyKernel kernel, TileBuffers *buffers, Tile *t
             if buffers.rows != NULL:
                 buffers.rows[i * buffers.row_stride + j] = x[j * stride + i]
     tile.n = kept
-    tile.padded = (kept + EMDASH_ROW_QUANTUM - 1) // EMDASH_ROW_QUANTUM * EMDASH_ROW_QUANTUM
+    tile.padded = _padded(kept)
     for i in range(kept, tile.padded):
         buffers.weights[i] = 0.0
         for j in range(d):

@@ -144,7 +144,7 @@ def _blocks(rows: Rows) -> Iterator[slice]:
 
 def _sorted(rows: Rows, numbers: NDArray[np.intp]) -> tuple[NDArray[np.intp], Array, int]:
     """Return row numbers sorted by pattern, these rows, and how many (last) are all missing."""
-    from emdash._kernels.missing import sort_by_pattern
+    from emdash._kernels.patterns import sort_by_pattern
 
     x = np.empty((len(numbers), rows.shape[1]))
     return numbers, x, sort_by_pattern(rows, numbers, x)

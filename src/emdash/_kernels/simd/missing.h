@@ -3,15 +3,15 @@
  * A pattern says which features are observed; `features` (d) lists these first, in rising order, then the missing ones.
  * For one pattern and one component, with L L' = Sigma_oo: B = Sigma_mo Sigma_oo^-1 (the regression), V = Sigma_mm - B
  * Sigma_om (what it leaves) and log |L|.  Multiply-adds for q observed and m missing features: q^3/6 + m q^2 + m^2 q/2.
- * Chosen: VL components side by side in the lanes (arrays `lanes` (..., VL)), so that the small triangles run at vector
- * speed; a row of L depends on the features before it only, so patterns in lexicographic order share the rows they begin
- * with.  From Sigma and not from its inverse: where two missing features are nearly equal the inverse has lost what B needs.
- * Every component has a copy of the tile, less its mean (so nothing is lost far from the origin), and fills the cells of
- * its copy with conditional means; everything else is the complete-data code: |x - mu|^2 in Sigma_oo^-1 is the same as
- * |xhat - mu|^2 in Sigma^-1, and first and second moments of xhat are what the M-step wants, up to V.
+ * Chosen: VL components side by side in the lanes (arrays (..., VL)), so that the small triangles run at vector speed;
+ * a row of L depends on the features before it only, so patterns in lexicographic order share the rows they begin with.
+ * From Sigma and not from its inverse: where two missing features are nearly equal the inverse has lost what B needs.
+ * Every component has a copy of the tile, less its mean (so nothing is lost far from the origin), and fills the cells
+ * of its copy with conditional means; everything else is the complete-data code: |x - mu|^2 in Sigma_oo^-1 is the same
+ * as |xhat - mu|^2 in Sigma^-1, and first and second moments of xhat are what the M-step wants, up to V.
  * Multiply-adds per row and component: m q more than for a complete row.
- * Lost: kernels of q features per pattern and an expansion of their sums (24 rows of work for a pattern with one row, and
- * the sums of every pattern have to be cleared, folded and expanded).
+ * Lost, by estimate: kernels of q features per pattern and an expansion of their sums (24 rows of work for a pattern
+ * with one row, and the sums of every pattern have to be cleared, folded and expanded).
  */
 #ifndef EMDASH_VL
 
@@ -26,15 +26,18 @@ struct emdash_missing_table {
     ptrdiff_t (*runs)(ptrdiff_t d, const double *x, ptrdiff_t stride, ptrdiff_t n, int *start);
     void (*factor)(ptrdiff_t d, ptrdiff_t kept, ptrdiff_t q, const int *features, const double *sigma, double *L,
                    double *log_root);
-    void (*regress)(ptrdiff_t d, ptrdiff_t q, const int *features, const double *sigma, const double *L, double *B, double *V);
-    void (*deviations)(ptrdiff_t d, const double *x, ptrdiff_t stride, ptrdiff_t rows, const double *mean, double *filled);
+    void (*regress)(ptrdiff_t d, ptrdiff_t q, const int *features, const double *sigma, const double *L, double *B,
+                    double *V);
+    void (*deviations)(ptrdiff_t d, const double *x, ptrdiff_t stride, ptrdiff_t rows, const double *mean,
+                       double *filled);
     void (*fill)(ptrdiff_t d, ptrdiff_t q, const int *features, ptrdiff_t stride, ptrdiff_t first, ptrdiff_t last,
                  const double *B, double *filled);
     void (*fill_few)(ptrdiff_t d, ptrdiff_t q, const int *features, const double *x, ptrdiff_t stride, ptrdiff_t first,
                      ptrdiff_t last, const double *mean, const double *B, ptrdiff_t components, double *filled,
                      ptrdiff_t filled_step);
     void (*correct)(ptrdiff_t d, ptrdiff_t q, const int *features, const double *N, const double *V, double *S);
-    void (*to_rows)(ptrdiff_t d, const double *x, ptrdiff_t stride, ptrdiff_t rows, double *rows_x, ptrdiff_t row_stride);
+    void (*to_rows)(ptrdiff_t d, const double *x, ptrdiff_t stride, ptrdiff_t rows, double *rows_x,
+                    ptrdiff_t row_stride);
 };
 #define EMDASH_BODY "missing.h"
 #include "each_isa.h"
@@ -47,8 +50,8 @@ static const struct emdash_missing_table *const emdash_missing_tables[EMDASH_ISA
 /* packed triangle of VL lanes: entry (i, j <= i) */
 #define EMDASH_AT(i, j) (((i) * ((i) + 1) / 2 + (j)) * EMDASH_VL)
 
-/* IN x (d, stride) with NaN in missing cells, n rows.  OUT start (runs + 1): where each run of rows with the same pattern
- * begins, and n.  Returns the number of runs. */
+/* IN x (d, stride) with NaN in missing cells, n rows.  OUT start (runs + 1): where each run of rows with the same
+ * pattern begins, and n.  Returns the number of runs. */
 static ptrdiff_t EMDASH_NAME(runs)(ptrdiff_t d, const double *x, ptrdiff_t stride, ptrdiff_t n, int *start) {
     unsigned char differs[EMDASH_LONGEST_TILE] = {0};
     ptrdiff_t runs = 1;
@@ -79,7 +82,8 @@ EMDASH_INLINE vec EMDASH_NAME(root)(vec x) {
 }
 
 /* OUT w (q, VL): w L' = sigma of feature f with the q observed ones. */
-EMDASH_INLINE void EMDASH_NAME(forward)(ptrdiff_t q, const int *features, const double *sigma_f, const double *L, double *w) {
+EMDASH_INLINE void EMDASH_NAME(forward)(ptrdiff_t q, const int *features, const double *sigma_f, const double *L,
+                                        double *w) {
     for (ptrdiff_t j = 0; j < q; j++) {
         const double *row = L + EMDASH_AT(j, 0);
         vec s = v_load(sigma_f + features[j] * EMDASH_VL);
@@ -89,10 +93,10 @@ EMDASH_INLINE void EMDASH_NAME(forward)(ptrdiff_t q, const int *features, const 
 }
 
 /* IN sigma (d, d, VL), features; L and log_root hold the rows below `kept` already.
- * OUT L (packed q, VL): the factor of Sigma_oo, reciprocals on its diagonal; log_root (q + 1, VL): log2 of the product of
- * the diagonal up to each row. */
-static void EMDASH_NAME(factor)(ptrdiff_t d, ptrdiff_t kept, ptrdiff_t q, const int *features, const double *sigma, double *L,
-                                double *log_root) {
+ * OUT L (packed q, VL): the factor of Sigma_oo, reciprocals on its diagonal; log_root (q + 1, VL): log2 of the product
+ * of the diagonal up to each row. */
+static void EMDASH_NAME(factor)(ptrdiff_t d, ptrdiff_t kept, ptrdiff_t q, const int *features, const double *sigma,
+                                double *L, double *log_root) {
     if (kept == 0) v_store(log_root, v_splat(0.0));
     for (ptrdiff_t i = kept; i < q; i++) {
         const double *sigma_i = sigma + features[i] * d * EMDASH_VL;
@@ -108,8 +112,8 @@ static void EMDASH_NAME(factor)(ptrdiff_t d, ptrdiff_t kept, ptrdiff_t q, const 
 }
 
 /* IN L of `factor`.  OUT B (d - q, q, VL), V (packed d - q, VL). */
-static void EMDASH_NAME(regress)(ptrdiff_t d, ptrdiff_t q, const int *features, const double *sigma, const double *L, double *B,
-                                 double *V) {
+static void EMDASH_NAME(regress)(ptrdiff_t d, ptrdiff_t q, const int *features, const double *sigma, const double *L,
+                                 double *B, double *V) {
     const ptrdiff_t m = d - q, step = q * EMDASH_VL;
     for (ptrdiff_t f = 0; f < m; f++) {
         const double *sigma_f = sigma + features[q + f] * d * EMDASH_VL;
@@ -138,8 +142,8 @@ static void EMDASH_NAME(deviations)(ptrdiff_t d, const double *x, ptrdiff_t stri
         for (ptrdiff_t i = 0; i < rows; i += EMDASH_VL) v_store(filled + i, v_load(x + i) - mean[j]);
 }
 
-/* One component, rows along the vectors.  IN B (d - q, q, VL) of the component's lane.  INOUT filled (d, stride): deviations;
- * rows first..last of one pattern get conditional means in their missing cells. */
+/* One component, rows along the vectors.  IN B (d - q, q, VL) of the component's lane.  INOUT filled (d, stride):
+ * deviations; rows first..last of one pattern get conditional means in their missing cells. */
 static void EMDASH_NAME(fill)(ptrdiff_t d, ptrdiff_t q, const int *features, ptrdiff_t stride, ptrdiff_t first,
                               ptrdiff_t last, const double *B, double *filled) {
     for (ptrdiff_t f = 0; f < d - q; f++) {
@@ -161,8 +165,8 @@ static void EMDASH_NAME(fill)(ptrdiff_t d, ptrdiff_t q, const int *features, ptr
 /* The same for few rows: VL components side by side, `components` of them real, the same operations in the same order.
  * IN x (d, stride), mean (d, VL).  OUT filled of the first component, the others filled_step apart. */
 static void EMDASH_NAME(fill_few)(ptrdiff_t d, ptrdiff_t q, const int *features, const double *x, ptrdiff_t stride,
-                                  ptrdiff_t first, ptrdiff_t last, const double *mean, const double *B, ptrdiff_t components,
-                                  double *filled, ptrdiff_t filled_step) {
+                                  ptrdiff_t first, ptrdiff_t last, const double *mean, const double *B,
+                                  ptrdiff_t components, double *filled, ptrdiff_t filled_step) {
     for (ptrdiff_t f = 0; f < d - q; f++)
         for (ptrdiff_t i = first; i < last; i++) {
             vec value = v_splat(0.0);
@@ -177,7 +181,8 @@ static void EMDASH_NAME(fill_few)(ptrdiff_t d, ptrdiff_t q, const int *features,
 }
 
 /* IN N (VL), V (packed d - q, VL).  OUT S (packed d, VL) += N V in the rows and columns of the missing features. */
-static void EMDASH_NAME(correct)(ptrdiff_t d, ptrdiff_t q, const int *features, const double *N, const double *V, double *S) {
+static void EMDASH_NAME(correct)(ptrdiff_t d, ptrdiff_t q, const int *features, const double *N, const double *V,
+                                 double *S) {
     const vec n = v_load(N);
     for (ptrdiff_t f = 0; f < d - q; f++)
         for (ptrdiff_t g = 0; g <= f; g++) {
@@ -186,7 +191,8 @@ static void EMDASH_NAME(correct)(ptrdiff_t d, ptrdiff_t q, const int *features, 
         }
 }
 
-/* OUT rows_x (rows, row_stride) = x (d, stride) transposed; columns d.. of rows_x are left alone.  rows: a multiple of VL. */
+/* OUT rows_x (rows, row_stride) = x (d, stride) transposed; columns d.. of rows_x are left alone.  rows: a multiple of
+ * VL. */
 static void EMDASH_NAME(to_rows)(ptrdiff_t d, const double *x, ptrdiff_t stride, ptrdiff_t rows, double *rows_x,
                                  ptrdiff_t row_stride) {
     for (ptrdiff_t i = 0; i < rows; i += EMDASH_VL) {
