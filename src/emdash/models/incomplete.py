@@ -238,7 +238,8 @@ class SampleMissing:
     seed : int
         From 0 to ``2**64 - 1``.
     dtype, row_shape
-        Type and shape of one row's answer, ``(n_draws, n_features)``.
+        Type and shape of one row's answer: its draws one after the other, ``n_draws`` times
+        ``n_features`` numbers.
     """
 
     incomplete: Incomplete
@@ -249,10 +250,10 @@ class SampleMissing:
     row_shape: tuple[int, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "row_shape", (self.n_draws, self.n_features))
+        object.__setattr__(self, "row_shape", (self.n_draws * self.n_features,))
 
     def __call__(self, chunk: Chunk, n_threads: int, out: NDArray[Any] | None = None) -> Any:
-        """Return the draws for the rows of a chunk, (n, n_draws, n_features)."""
+        """Return the draws for the rows of a chunk, (n, n_draws * n_features)."""
         start = chunk.start
         if start is None:
             raise ValueError(
@@ -269,7 +270,8 @@ class SampleMissing:
                 u[:, 1:] = normals(u[:, 1:])
                 return u
 
-            bad = self.incomplete.fill(chunk.rows, out[:, draw], n_threads, noise)
+            here = slice(draw * self.n_features, (draw + 1) * self.n_features)
+            bad = self.incomplete.fill(chunk.rows, out[:, here], n_threads, noise)
             if bad >= 0:
                 chunk.refuse(bad)
         return out
