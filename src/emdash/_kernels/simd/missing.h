@@ -210,10 +210,7 @@ static void EMDASH_NAME(to_rows)(ptrdiff_t d, const double *x, ptrdiff_t stride,
     }
 }
 
-#ifndef EMDASH_TABLE
-#define EMDASH_TABLE(name) EMDASH_NAME(name)
-#endif
-static const struct emdash_missing_table EMDASH_TABLE(missing_table) = {
+static const struct emdash_missing_table EMDASH_NAME(missing_table) = {
     EMDASH_VL, EMDASH_NAME(runs), EMDASH_NAME(factor), EMDASH_NAME(regress), EMDASH_NAME(deviations),
     EMDASH_NAME(fill), EMDASH_NAME(fill_few), EMDASH_NAME(correct), EMDASH_NAME(to_rows),
 };
