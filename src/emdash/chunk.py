@@ -50,7 +50,8 @@ class Chunk:
     def refuse(self, row: int) -> NoReturn:
         """Raise the error about a row that is not finite."""
         values = np.asarray(self.rows[row])
-        column = int(np.flatnonzero(~np.isfinite(values))[0])
+        infinite = np.flatnonzero(np.isinf(values))  # named first: NaN may be meant as missing
+        column = int((infinite if len(infinite) else np.flatnonzero(np.isnan(values)))[0])
         what = "NaN" if np.isnan(values[column]) else "infinity"
         raise ValueError(
             f"Input X contains {what} in {self.locate(row)}, column {column}. "

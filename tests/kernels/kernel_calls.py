@@ -31,3 +31,15 @@ def posterior(kernel, X, n_threads=1):
     }
     assert expect.posterior(kernel, X, n_threads, **out) == -1
     return tuple(out.values())
+
+
+def missing_kernels():
+    """The kernels for rows with missing cells, by covariance type."""
+    from emdash._kernels import missing, regressions
+
+    return {
+        "full": regressions.FullMissingKernel,
+        "tied": regressions.TiedMissingKernel,
+        "diag": missing.DiagonalMissingKernel,
+        "spherical": missing.SphericalMissingKernel,
+    }

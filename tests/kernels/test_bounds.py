@@ -13,6 +13,7 @@ import numpy as np
 sys.path.insert(0, sys.argv[1])
 from kernel_calls import KERNELS, posterior, statistics
 from emdash._kernels import threads
+from emdash._kernels.patterns import sort_by_pattern
 page = mmap.PAGESIZE
 middle = 4 * page
 memory = mmap.mmap(-1, middle + 2 * page)
@@ -35,6 +36,7 @@ for isa in threads.available_isas():
                         for view in (X, X[::-1], X[:, ::-1], X[::2]):
                             statistics(kernel, view)
                             posterior(kernel, view)
+                            sort_by_pattern(view, np.arange(len(view)), np.empty(view.shape))
 print("done")
 """
 

@@ -20,7 +20,7 @@ FLAGS = ["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]  # as in
 FLAGS += ["-Wall", "-Wextra", "-Werror", f"-I{SIMD}", f"-I{HERE}"]
 # guesses that depend on the optimiser; compilers ignore a -Wno- that they do not know
 FLAGS += ["-Wno-maybe-uninitialized", "-Wno-pass-failed", "-Wno-unknown-warning-option"]
-BODIES = ("gaussian", "softmax", "single", "load", "nearest", "factor")
+BODIES = ("gaussian", "softmax", "single", "load", "nearest", "factor", "missing")
 ARM = "aarch64-linux-gnu-gcc"
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="flags of gcc and clang")

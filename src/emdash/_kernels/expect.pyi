@@ -13,6 +13,7 @@ def accumulate(
     *,
     labels: NDArray[Any] | None = ...,
     left_out: NDArray[Any] | None = ...,
+    incomplete: NDArray[Any] | None = ...,
 ) -> int: ...
 def posterior(
     kernel: FamilyKernel,
@@ -23,4 +24,6 @@ def posterior(
     log_likelihood: NDArray[Any] | None = ...,
     responsibilities: NDArray[Any] | None = ...,
     log_densities: NDArray[Any] | None = ...,
+    filled: NDArray[Any] | None = ...,
+    noise: NDArray[Any] | None = ...,
 ) -> int: ...

@@ -21,9 +21,12 @@ from libc.math cimport INFINITY
 from libc.stdint cimport uintptr_t
 from libc.string cimport memset
 
+from emdash._kernels.rows cimport (
+    Rows, check_labels, check_marks, check_rows, cut_rows, load_rows, one_hot, set_aside, sum_of,
+)
 from emdash._kernels.threads cimport emdash_lock_destroy, emdash_lock_init, team_size, team_started
 from emdash._kernels.tile cimport (
-    Aligned, FamilyKernel, Pruning, Strided, Tile, TileBuffers, first_bad_row, load_tile, rounded, tile_buffers,
+    Aligned, FamilyKernel, Pruning, Strided, Tile, TileBuffers, first_bad_row, rounded, tile_buffers,
     tile_buffers_size, tile_stride,
 )
 from emdash._kernels.turns cimport BAD_ROW, HEADER, LEFT_OUT, LOG_LIKELIHOOD, WEIGHT, Turns, hand_in, take_sums
@@ -52,41 +55,18 @@ cdef double OUTPUT_CUT = 1100.0         # responsibilities: below this they are 
 cdef double THREAD_COST = 1.25e6        # multiply-adds that pay for each thread of a team: some 50 microseconds
 
 
-cdef struct Rows:
-    # the caller's rows, and how they are cut
-    const char *x
-    const char *weights
-    const char *labels      # NULL: responsibilities come from the densities
-    Py_ssize_t step, d_step, weight_step, labels_step
-    bint is_float
-    Py_ssize_t n
-    Py_ssize_t block_rows   # whole tiles
-    Py_ssize_t next_step    # step where rows follow each other closely, else 0: what to ask the memory for in advance
-
-
 cdef struct Outputs:
     # what `posterior` writes; NULL where not wanted; steps in bytes
     char *labels
     char *log_likelihood
     char *responsibilities
     char *log_densities
+    char *filled
+    const double *noise         # (n, 1 + d) or NULL
     Py_ssize_t labels_step, log_likelihood_step
     Py_ssize_t responsibilities_step, responsibilities_k_step
     Py_ssize_t log_densities_step, log_densities_k_step
-
-
-cdef Rows _rows(FamilyKernel kernel, Strided x, Py_ssize_t block_rows):
-    cdef Rows rows
-    rows.x = x.data
-    rows.step = x.step
-    rows.d_step = x.d_step
-    rows.is_float = x.is_float
-    rows.n = x.n
-    rows.weights = rows.labels = NULL
-    rows.weight_step = rows.labels_step = 0
-    rows.next_step = rows.step if 0 < rows.step <= 2 * x.d * (4 if x.is_float else 8) else 0
-    rows.block_rows = (block_rows + kernel.tile_rows - 1) // kernel.tile_rows * kernel.tile_rows
-    return rows
+    Py_ssize_t filled_step, filled_d_step
 
 
 cdef int _threads(FamilyKernel kernel, Py_ssize_t n, Py_ssize_t blocks, Py_ssize_t wanted) except -1:
@@ -100,31 +80,28 @@ cdef int _threads(FamilyKernel kernel, Py_ssize_t n, Py_ssize_t blocks, Py_ssize
     return threads
 
 
-cdef Strided _check_rows(FamilyKernel kernel, X):
-    cdef Strided x = Strided(X, "X", 2, "float")
-    if x.d != kernel.n_features:
-        raise ValueError(f"X has {x.d} features, the kernel {kernel.n_features}")
-    return x
-
-
-def accumulate(FamilyKernel kernel not None, X, weights, out, Py_ssize_t n_threads, *, labels=None, left_out=None):
+def accumulate(FamilyKernel kernel not None, X, weights, out, Py_ssize_t n_threads, *, labels=None, left_out=None,
+               incomplete=None):
     """One EM pass: overwrite `out` with the sums over all rows of X.
 
     IN X (n, d) float64 or float32, any strides; weights (n,) float64 or None; n_threads: upper bound;
     labels (n,) intp or None: every row's component where that is known (no density is taken; the log-likelihood is 0).
     OUT out (statistics_size,) float64, contiguous: log-likelihood, weight, then the kernel's own sums;
-    left_out (1,) float64, where not None: how many of the n x K log-densities were ruled out by a bound.
-    Returns the first row that holds NaN or infinity (then `out` means nothing), or -1.
+    left_out (1,) float64, where not None: how many of the n x K log-densities were ruled out by a bound;
+    incomplete (n,) uint8, zeros: where not None, rows with NaN are marked here by 1 and left out of all sums.
+    Returns the first row that holds NaN or infinity (then `out` means nothing), or -1, or -2 if rows were marked.
     """
-    cdef Strided x = _check_rows(kernel, X)
+    cdef Strided x = check_rows(kernel, X)
     cdef Strided total = Strided(out, "out", 1, "float64", True)
     cdef Py_ssize_t size = kernel.statistics_size
     if total.n != size or (size > 1 and total.step != sizeof(double)) or <size_t>total.data % sizeof(double):
         raise ValueError(f"out must be contiguous and aligned with {size} elements")
     # a function of (n, K, d) only: never of the number of threads
     cdef Py_ssize_t most = max(FEWEST_BLOCKS, min(MOST_BLOCKS, <Py_ssize_t>(BLOCKS_MEMORY / (8 * size))))
-    cdef Rows rows = _rows(kernel, x, max(kernel.block_rows, (x.n + most - 1) // most))
-    cdef Strided w
+    cdef Rows rows = cut_rows(kernel, x, max(kernel.block_rows, (x.n + most - 1) // most))
+    cdef Strided w, marks = check_marks(incomplete, x.n)
+    if marks is not None:
+        rows.incomplete = marks.data
     if weights is not None:
         w = Strided(weights, "weights", 1, "float64")
         if w.n != x.n:
@@ -132,8 +109,10 @@ def accumulate(FamilyKernel kernel not None, X, weights, out, Py_ssize_t n_threa
         rows.weights = w.data
         rows.weight_step = w.step
     cdef Strided given
+    if labels is not None and incomplete is not None:
+        raise ValueError("labels are of complete rows: give labels or incomplete, not both")
     if labels is not None:
-        given = _check_labels(labels, x.n, kernel.n_components)
+        given = check_labels(labels, x.n, kernel.n_components)
         rows.labels = given.data
         rows.labels_step = given.step
     cdef Py_ssize_t blocks = (x.n + rows.block_rows - 1) // rows.block_rows
@@ -171,18 +150,6 @@ def accumulate(FamilyKernel kernel not None, X, weights, out, Py_ssize_t n_threa
     return turns.bad
 
 
-cdef Strided _check_labels(labels, Py_ssize_t n, Py_ssize_t K):
-    cdef Strided view = Strided(labels, "labels", 1, "intp")
-    cdef Py_ssize_t i, label
-    if view.n != n:
-        raise ValueError(f"labels has {view.n} elements, X {n} rows")
-    for i in range(n):
-        label = (<Py_ssize_t *>(view.data + i * view.step))[0]
-        if not 0 <= label < K:
-            raise ValueError(f"labels[{i}] is {label}, but there are {K} components")
-    return view
-
-
 cdef Py_ssize_t _pass_size(FamilyKernel kernel):
     """Doubles of scratch of one thread of a pass."""
     return (tile_buffers_size(kernel) + kernel.n_components * tile_stride(kernel)
@@ -200,7 +167,7 @@ cdef void _pass(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, Turns *
 cdef void _sum_block(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, double *header, double *sums,
                      double *memory) noexcept nogil:
     """OUT header (HEADER), sums (sums_size)."""
-    cdef Py_ssize_t K = kernel.n_components, first = block * rows.block_rows, n
+    cdef Py_ssize_t K = kernel.n_components, first = block * rows.block_rows, n, bad
     cdef Py_ssize_t last = min(first + rows.block_rows, rows.n)
     cdef TileBuffers buffers = tile_buffers(kernel, memory)
     cdef double *density = memory + tile_buffers_size(kernel)
@@ -214,15 +181,19 @@ cdef void _sum_block(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, do
     header[BAD_ROW] = -1.0
     while first < last:
         n = min(kernel.tile_rows, last - first)
-        if not _load(kernel, rows, first, n, &buffers, &tile):
-            header[BAD_ROW] = <double>(first + first_bad_row(
-                rows.x + first * rows.step, rows.step, rows.d_step, rows.is_float, n, kernel.n_features))
-            return
+        if not load_rows(kernel, rows, first, n, &buffers, &tile) and not kernel.takes_missing:
+            bad = set_aside(kernel, rows, first, n, &buffers, &tile)
+            header[BAD_ROW] = <double>bad
+            if bad >= 0:
+                return
+            if tile.n == 0:
+                first += n
+                continue
         tile.pruning = &pruning
         if rows.labels != NULL:
-            _one_hot(&tile, rows.labels + first * rows.labels_step, rows.labels_step, K, density)
+            one_hot(&tile, rows.labels + first * rows.labels_step, rows.labels_step, K, density)
         first += n
-        tile_weight = n if rows.weights == NULL else _sum(tile.weights, n)
+        tile_weight = tile.n if rows.weights == NULL else sum_of(tile.weights, tile.n)
         weight += tile_weight
         next_tile = rows.x + first * rows.step
         if rows.labels == NULL:
@@ -254,40 +225,18 @@ cdef bint _single(FamilyKernel kernel, const Rows *rows, const Tile *tile, const
     return True
 
 
-cdef void _one_hot(const Tile *tile, const char *labels, Py_ssize_t step, Py_ssize_t K,
-                   double *responsibilities) noexcept nogil:
-    """OUT responsibilities (K, stride): the row's weight at its label, else 0."""
-    cdef Py_ssize_t i
-    memset(responsibilities, 0, K * tile.stride * sizeof(double))
-    for i in range(tile.n):
-        responsibilities[(<const Py_ssize_t *>(labels + i * step))[0] * tile.stride + i] = tile.weights[i]
-
-
-cdef double _sum(const double *x, Py_ssize_t n) noexcept nogil:
-    cdef double total = 0.0
-    cdef Py_ssize_t i
-    for i in range(n):
-        total += x[i]
-    return total
-
-
-cdef bint _load(FamilyKernel kernel, const Rows *rows, Py_ssize_t first, Py_ssize_t n, TileBuffers *buffers,
-                Tile *tile) noexcept nogil:
-    return load_tile(kernel, rows.x + first * rows.step, rows.step, rows.d_step, rows.is_float,
-                     rows.weights + first * rows.weight_step if rows.weights != NULL else NULL, rows.weight_step,
-                     n, buffers, tile)
-
-
 def posterior(FamilyKernel kernel not None, X, Py_ssize_t n_threads, *, labels=None, log_likelihood=None,
-              responsibilities=None, log_densities=None):
+              responsibilities=None, log_densities=None, filled=None, noise=None):
     """Write what is asked for, row by row.
 
     IN X (n, d) float64 or float32, any strides; n_threads: upper bound.
     OUT, where not None, any strides: labels (n,) intp, first largest component; log_likelihood (n,), log p(x);
-    responsibilities (n, K); log_densities (n, K), log weight + log density of the component.
+    responsibilities (n, K); log_densities (n, K), log weight + log density of the component; with kernels for missing
+    cells, filled (n, d): the rows with these cells filled in, by posterior means, or by draws that take their random
+    numbers from IN noise (n, 1 + d) float64, contiguous: a uniform and d standard normal ones.
     Returns the first row that holds NaN or infinity (then the outputs mean nothing), or -1.
     """
-    cdef Strided x = _check_rows(kernel, X)
+    cdef Strided x = check_rows(kernel, X)
     cdef Outputs outputs
     memset(&outputs, 0, sizeof(Outputs))
     cdef Strided a = _output(labels, "labels", "intp", x.n, 0)
@@ -304,10 +253,23 @@ def posterior(FamilyKernel kernel not None, X, Py_ssize_t n_threads, *, labels=N
     if e is not None:
         outputs.log_densities = e.data
         outputs.log_densities_step, outputs.log_densities_k_step = e.step, e.d_step
-    cdef Rows rows = _rows(kernel, x, 960)
+    cdef Strided f = _output(filled, "filled", "float64", x.n, kernel.n_features)
+    cdef Strided g
+    if f is not None:
+        if not kernel.takes_missing:
+            raise TypeError(f"{type(kernel).__name__} fills no missing cells")
+        outputs.filled = f.data
+        outputs.filled_step, outputs.filled_d_step = f.step, f.d_step
+    if noise is not None:
+        g = Strided(noise, "noise", 2, "float64")
+        if g.n != x.n or g.d != x.d + 1 or (x.n and (g.d_step != 8 or g.step != 8 * g.d)) or <size_t>g.data % 8:
+            raise ValueError(f"noise must be contiguous and aligned with shape {(x.n, x.d + 1)}")
+        outputs.noise = <const double *>g.data
+    cdef Rows rows = cut_rows(kernel, x, 960)
     cdef Py_ssize_t blocks = (x.n + rows.block_rows - 1) // rows.block_rows
     cdef int threads = _threads(kernel, x.n, blocks, n_threads)
     cdef Py_ssize_t thread_size = (tile_buffers_size(kernel) + (kernel.n_components + 2) * tile_stride(kernel)
+                                   + (kernel.n_features * tile_stride(kernel) if f is not None else 0)
                                    + rounded(kernel.scratch_size) + 8)
     cdef Aligned per_thread = Aligned(threads * thread_size)
     cdef double *scratch = per_thread.data
@@ -351,7 +313,8 @@ cdef void _write(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, const 
     cdef double *density = memory + tile_buffers_size(kernel)
     cdef double *log_likelihood = density + K * buffers.stride
     cdef double *labels = log_likelihood + buffers.stride
-    cdef double *scratch = labels + buffers.stride
+    cdef double *filled = labels + buffers.stride
+    cdef double *scratch = filled + (kernel.n_features * buffers.stride if out.filled != NULL else 0)
     cdef const emdash_softmax_table *table = emdash_softmax_tables[kernel.isa]
     cdef Pruning pruning = Pruning(OUTPUT_CUT if out.responsibilities != NULL else CUT, 0.0, False)
     cdef Tile tile
@@ -359,7 +322,7 @@ cdef void _write(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, const 
         pruning.cut = INFINITY
     while first < last:
         n = min(kernel.tile_rows, last - first)
-        if not _load(kernel, rows, first, n, &buffers, &tile):
+        if not load_rows(kernel, rows, first, n, &buffers, &tile) and not kernel.takes_missing:
             i = first + first_bad_row(rows.x + first * rows.step, rows.step, rows.d_step, rows.is_float, n,
                                       kernel.n_features)
             if bad[0] < 0 or i < bad[0]:
@@ -370,14 +333,20 @@ cdef void _write(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, const 
         if out.log_densities != NULL:
             table.spread(K, n, density, tile.stride, LN_2, out.log_densities + first * out.log_densities_step,
                          out.log_densities_step, out.log_densities_k_step)
-        if out.log_likelihood != NULL or out.labels != NULL or out.responsibilities != NULL:
+        if out.log_likelihood != NULL or out.labels != NULL or out.responsibilities != NULL or out.filled != NULL:
             table.posterior(
                 K, tile.padded, tile.stride, density, log_likelihood if out.log_likelihood != NULL else NULL,
-                labels if out.labels != NULL else NULL, out.responsibilities != NULL,
+                labels if out.labels != NULL else NULL, out.responsibilities != NULL or out.filled != NULL,
                 rows.x + (first + n) * rows.step, rows.next_step)
         if out.responsibilities != NULL:
             table.spread(K, n, density, tile.stride, 1.0, out.responsibilities + first * out.responsibilities_step,
                          out.responsibilities_step, out.responsibilities_k_step)
+        if out.filled != NULL:
+            tile.fresh = True
+            kernel.fill(&tile, density, out.noise + first * (kernel.n_features + 1) if out.noise != NULL else NULL,
+                        filled, scratch)
+            table.spread(kernel.n_features, n, filled, tile.stride, 1.0, out.filled + first * out.filled_step,
+                         out.filled_step, out.filled_d_step)
         if out.log_likelihood != NULL:
             table.spread(1, n, log_likelihood, 0, 1.0, out.log_likelihood + first * out.log_likelihood_step,
                          out.log_likelihood_step, 0)

@@ -1,7 +1,7 @@
 """Gaussian densities with full, tied, diagonal and spherical covariance: the E- and M-step of a tile.
 
 Never knows a mixture (weights arrive inside the offsets), a thread or a caller's array.
-The E-step is `log_density`, the M-step's sums are `accumulate`; what they call is written in simd/gaussian.h.
+E-step: `log_density`; sums of the M-step: `accumulate`; what they call is written in simd/gaussian.h.
 Multiply-adds per row, P = d(d+1)/2: full 2 K (P + d); tied 2 P + 2 K d; diagonal 4 K d; spherical 2 K d + K.
 All quadratic forms and offsets are in bits (base 2), so that the softmax needs no multiplication.
 
@@ -22,9 +22,12 @@ from emdash._kernels.tile cimport Aligned, FamilyKernel, Strided, Tile, rounded,
 cdef double LOG2_E = 1.4426950408889634
 cdef Py_ssize_t FEWEST_SCREENED = 12    # features: at d = K = 10 well separated clusters gain 10 %, others lose 5 %
 cdef Py_ssize_t PROBE = 96              # rows that tell whether it pays
-cdef double GATHER_COST = 6.0   # of fetching a number of a chosen row, in multiply-adds
-cdef double BOUND_COST = 12.0   # of comparing a bound and what goes with it, in multiply-adds
+cdef double GATHER_COST = 6.0, BOUND_COST = 12.0  # multiply-adds: fetch a number of a chosen row; compare a bound
 cdef double BITS_ROOT = 0.8493218002880191  # sqrt(log2(e) / 2): |y BITS_ROOT|^2 is |y|^2 / 2 in bits
+
+
+cdef const void *gaussian_table(int isa) noexcept nogil:
+    return emdash_gaussian_tables[isa]   # the bodies compiled here, for kernels in other modules
 
 
 cdef class GaussianKernel(FamilyKernel):
@@ -53,15 +56,13 @@ cdef class GaussianKernel(FamilyKernel):
         cdef const double *means = _data(copies[1])
         cdef const double *offsets = _data(copies[0])
         self.full = rounded(d)
-        self.means = Aligned(K * self.full)
-        self.offsets, self.ones = Aligned(K), Aligned(K)
+        self.means, self.offsets, self.ones = Aligned(K * self.full), Aligned(K), Aligned(K)
         for k in range(K):
             self.offsets.data[k] = offsets[k] * LOG2_E
             self.ones.data[k] = 1.0
             for j in range(self.full):
                 self.means.data[k * self.full + j] = means[k * d + j] if j < d else 0.0
-        # Long tiles: register blocks are loaded and stored once per tile.  But the tile and its responsibilities should
-        # stay in the L2 cache, with short rows in L1.
+        # Long tiles load register blocks less often; but a tile and its responsibilities should stay in L2, short rows in L1.
         self.tile_rows = 240 if d > 16 else 480 if d + K <= 48 else 240 if d + K <= 128 else 120
         self.block_rows = 4080
         self.needs_rows = d > 16

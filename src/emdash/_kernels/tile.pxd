@@ -50,6 +50,7 @@ cdef class FamilyKernel:
     cdef readonly Py_ssize_t n_components, n_features, statistics_size
     cdef int isa                    # index of the instruction set the hooks use
     cdef bint needs_rows            # wants Tile.rows
+    cdef bint takes_missing         # NaN in `columns` means missing
     cdef Py_ssize_t tile_rows       # rows per tile: a multiple of 24, at most 480
     cdef Py_ssize_t sums_size       # doubles `accumulate` adds to
     cdef Py_ssize_t unset_size      # how many of them, at the end, need not begin as 0
@@ -67,6 +68,8 @@ cdef class FamilyKernel:
     cdef void single_accumulate(self, const Tile *tile, const float *responsibilities, double *sums,
                                 double *scratch) noexcept nogil
     cdef void fold(self, const double *sums, double *statistics) noexcept nogil
+    cdef void fill(self, const Tile *tile, const double *responsibilities, const double *noise, double *filled,
+                   double *scratch) noexcept nogil
 
 
 cdef struct TileBuffers:
@@ -75,6 +78,7 @@ cdef struct TileBuffers:
     double *rows
     double *weights
     Py_ssize_t stride, row_stride
+    bint cut                # keep_complete has set weights that load_tile would leave alone
 
 cdef Py_ssize_t SINGLE_QUANTUM
 
@@ -85,5 +89,6 @@ cdef TileBuffers tile_buffers(FamilyKernel kernel, double *memory) noexcept nogi
 cdef bint load_tile(FamilyKernel kernel, const char *x, Py_ssize_t row_step, Py_ssize_t feature_step, bint is_float,
                     const char *weights, Py_ssize_t weight_step, Py_ssize_t n, TileBuffers *buffers,
                     Tile *tile) noexcept nogil
+cdef Py_ssize_t keep_complete(FamilyKernel kernel, TileBuffers *buffers, Tile *tile, char *incomplete) noexcept nogil
 cdef Py_ssize_t first_bad_row(const char *x, Py_ssize_t row_step, Py_ssize_t feature_step, bint is_float, Py_ssize_t n,
                               Py_ssize_t d) noexcept nogil

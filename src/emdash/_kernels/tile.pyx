@@ -8,7 +8,7 @@ from cpython.buffer cimport (
     PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
 )
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.math cimport isfinite
+from libc.math cimport INFINITY, fabs, isfinite
 from libc.stdint cimport uintptr_t
 from libc.string cimport memcpy
 
@@ -56,7 +56,7 @@ cdef bint _format_is(const char *text, const char *codes) noexcept:
 cdef class Strided:
 
     def __cinit__(self, array, str name, int ndim, str kind, bint writable=False):
-        """IN array: anything with a buffer.  kind: "float" (float32 or float64), "float64" or "intp"."""
+        """IN array: anything with a buffer.  kind: "float" (float32 or float64), "float64", "intp" or "uint8"."""
         cdef int flags = PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0)
         self.held = False
         PyObject_GetBuffer(array, &self.view, flags)
@@ -68,6 +68,8 @@ cdef class Strided:
         self.is_float = kind == "float" and size == 4 and _format_is(self.view.format, b"f")
         if kind == "intp":
             good = size == sizeof(Py_ssize_t) and _format_is(self.view.format, b"lqn")
+        elif kind == "uint8":
+            good = _format_is(self.view.format, b"B")
         else:
             good = self.is_float or (size == 8 and _format_is(self.view.format, b"d"))
         if not good:
@@ -121,6 +123,13 @@ cdef class FamilyKernel:
         """IN sums (sums_size).  OUT statistics (statistics_size - 2) +=: what follows log-likelihood and weight."""
         pass
 
+    cdef void fill(self, const Tile *tile, const double *responsibilities, const double *noise, double *filled,
+                   double *scratch) noexcept nogil:
+        """Kernels with takes_missing.  IN responsibilities (K, stride); noise (n, 1 + d) or NULL; scratch as
+        log_density left it for this tile.  OUT filled (d, stride): the rows, their missing cells replaced by posterior
+        means or, with noise (a uniform number for the component, then normal ones), by draws from the posterior."""
+        pass
+
 
 cdef Py_ssize_t rounded(Py_ssize_t size) noexcept nogil:
     """`size` doubles rounded up to whole cache lines."""
@@ -148,6 +157,7 @@ cdef TileBuffers tile_buffers(FamilyKernel kernel, double *memory) noexcept nogi
     buffers.columns = memory
     buffers.weights = memory + kernel.n_features * buffers.stride
     buffers.rows = buffers.weights + buffers.stride if kernel.needs_rows else NULL
+    buffers.cut = False
     for i in range(kernel.tile_rows):
         buffers.weights[i] = 1.0
     if kernel.needs_rows:
@@ -157,16 +167,24 @@ cdef TileBuffers tile_buffers(FamilyKernel kernel, double *memory) noexcept nogi
     return buffers
 
 
+cdef Py_ssize_t _padded(FamilyKernel kernel, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t quantum = SINGLE_QUANTUM if kernel.single else EMDASH_ROW_QUANTUM
+    return (n + quantum - 1) // quantum * quantum
+
+
 cdef bint load_tile(FamilyKernel kernel, const char *x, Py_ssize_t row_step, Py_ssize_t feature_step, bint is_float,
                     const char *weights, Py_ssize_t weight_step, Py_ssize_t n, TileBuffers *buffers,
                     Tile *tile) noexcept nogil:
     """IN x, weights (or NULL): the tile's first row, steps in bytes, 1 <= n <= tile_rows.  OUT tile.
     False if a number of the tile is not finite."""
-    cdef Py_ssize_t quantum = SINGLE_QUANTUM if kernel.single else EMDASH_ROW_QUANTUM
-    cdef Py_ssize_t i, padded = (n + quantum - 1) // quantum * quantum
+    cdef Py_ssize_t i, padded = _padded(kernel, n)
     if weights != NULL:  # else they are 1 from tile_buffers
         for i in range(n):
             memcpy(&buffers.weights[i], weights + i * weight_step, sizeof(double))
+    elif buffers.cut:
+        for i in range(n):
+            buffers.weights[i] = 1.0
+        buffers.cut = False
     for i in range(n, padded):
         buffers.weights[i] = 0.0
     tile.columns = buffers.columns
@@ -181,6 +199,45 @@ cdef bint load_tile(FamilyKernel kernel, const char *x, Py_ssize_t row_step, Py_
     tile.fresh = False
     return emdash_load_tables[kernel.isa].load(x, row_step, feature_step, is_float, n, padded, kernel.n_features,
                                                buffers.columns, buffers.stride, buffers.rows, buffers.row_stride) != 0
+
+
+cdef Py_ssize_t keep_complete(FamilyKernel kernel, TileBuffers *buffers, Tile *tile, char *incomplete) noexcept nogil:
+    """Take the rows that hold NaN out of a tile that load_tile returned False for; tile.n may become 0.
+    OUT incomplete (n): 1 for these rows.  Returns the first row that holds infinity, or -1."""
+    cdef Py_ssize_t kept = tile.n, d = kernel.n_features, stride = buffers.stride, i, j
+    cdef double test[480]
+    cdef double *x = buffers.columns
+    for i in range(kept):
+        test[i] = 0.0
+    for j in range(d):
+        for i in range(kept):
+            test[i] += x[j * stride + i] * 0.0
+    for i in range(kept):
+        incomplete[i] = test[i] != 0.0
+        for j in range(d if incomplete[i] else 0):
+            if fabs(x[j * stride + i]) == INFINITY:
+                return i
+    i = 0
+    while i < kept:
+        if test[i] == 0.0:
+            i += 1
+            continue
+        kept -= 1  # the last row takes its place, to be looked at next
+        test[i] = test[kept]
+        buffers.weights[i] = buffers.weights[kept]
+        for j in range(d):
+            x[j * stride + i] = x[j * stride + kept]
+            if buffers.rows != NULL:
+                buffers.rows[i * buffers.row_stride + j] = x[j * stride + i]
+    tile.n = kept
+    tile.padded = _padded(kernel, kept)
+    for i in range(kept, tile.padded):
+        buffers.weights[i] = 0.0
+        for j in range(d):
+            x[j * stride + i] = x[j * stride + kept - 1]
+    buffers.cut = True
+    tile.unit_weights = tile.unit_weights and kept == tile.padded
+    return -1
 
 
 cdef Py_ssize_t first_bad_row(const char *x, Py_ssize_t row_step, Py_ssize_t feature_step, bint is_float, Py_ssize_t n,

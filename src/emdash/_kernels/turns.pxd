@@ -12,6 +12,7 @@ cdef enum:
     # what a block leaves in front of its sums, and their size
     LOG_LIKELIHOOD, WEIGHT, BAD_ROW, LEFT_OUT
     HEADER = 8
+    MARKED = -2     # for BAD_ROW: no row is bad, but incomplete ones were set aside
 
 
 cdef struct Turns:
@@ -25,7 +26,7 @@ cdef struct Turns:
     double *sums                # blocks x size
     Py_ssize_t size
     double *total               # (statistics_size); touched by whoever is folding
-    Py_ssize_t bad              # first bad row or -1
+    Py_ssize_t bad              # first bad row; else MARKED if rows were set aside, else -1
     double left_out
 
 
@@ -41,7 +42,7 @@ cdef inline void _add(Turns *turns, FamilyKernel kernel, const double *sums) noe
     turns.total[0] += sums[LOG_LIKELIHOOD]
     turns.total[1] += sums[WEIGHT]
     turns.left_out += sums[LEFT_OUT]
-    if turns.bad < 0 and sums[BAD_ROW] >= 0:
+    if turns.bad < 0 and sums[BAD_ROW] != -1.0:
         turns.bad = <Py_ssize_t>sums[BAD_ROW]
     kernel.fold(sums + HEADER, turns.total + 2)
 

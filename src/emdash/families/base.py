@@ -46,6 +46,25 @@ class Family(ABC, Generic[Parameters]):
             A kernel that ``emdash._kernels.expect`` can run. Picklable.
         """
 
+    def bind_missing(self, parameters: Parameters, log_weights: Array, about: Parameters) -> Any:
+        """Return the kernel for rows with missing cells (NaN), missing at random.
+
+        Its sums have the layout of :meth:`fields` and add to those of complete rows.
+
+        Parameters
+        ----------
+        parameters, log_weights
+            As for :meth:`bind`.
+        about : Parameters
+            What the sums are taken about.
+
+        Raises
+        ------
+        TypeError
+            If the family has none.
+        """
+        raise TypeError(f"{type(self).__name__} has no kernel for rows with missing values")
+
     @abstractmethod
     def maximize(self, statistics: Any, parameters: Parameters) -> Parameters:
         """Return the parameters that maximise the expected log-likelihood: the M-step.
@@ -102,6 +121,29 @@ class Family(ABC, Generic[Parameters]):
         parameters : Parameters
             What the sums are taken about.
         """
+
+    def marginal(self, parameters: Parameters, kept: NDArray[np.intp]) -> Parameters:
+        """Return the parameters of some of the features, ``kept``, without the others."""
+        raise TypeError(f"{type(self).__name__} has no marginals")
+
+    def conditional(
+        self,
+        parameters: Parameters,
+        kept: NDArray[np.intp],
+        given: NDArray[np.intp],
+        values: Array,
+    ) -> Parameters:
+        """Return the parameters of the features ``kept`` where the others have these values.
+
+        Parameters
+        ----------
+        parameters : Parameters
+        kept, given : (m,), (q,)
+            Features, together all of them.
+        values : (q,)
+            Of the features ``given``.
+        """
+        raise TypeError(f"{type(self).__name__} has no conditionals")
 
     @abstractmethod
     def sample(self, parameters: Parameters, counts: Any, rng: np.random.RandomState) -> Array:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from emdash.families.base import Family
 from emdash.families.covariance import CovarianceShape, center_of, per_row
+from emdash.families.missing import SUBSETS
 from emdash.families.single import Single, holds
 from emdash.statistics import Statistics
 
@@ -103,6 +104,39 @@ class Gaussian(Family[GaussianParameters]):
         return self.shape.single(
             parameters.means, parameters.precisions_cholesky, parameters.center
         )
+
+    def bind_missing(
+        self, parameters: GaussianParameters, log_weights: Array, about: GaussianParameters
+    ) -> Any:
+        return SUBSETS[self.shape.name].kernel()(
+            log_weights,
+            parameters.means,
+            parameters.covariances,
+            parameters.precisions_cholesky,
+            about.means,
+            about.center,
+        )
+
+    def marginal(
+        self, parameters: GaussianParameters, kept: NDArray[np.intp]
+    ) -> GaussianParameters:
+        covariances = SUBSETS[self.shape.name].marginal(parameters.covariances, kept)
+        return self._part(parameters.means[:, kept], covariances)
+
+    def conditional(
+        self,
+        parameters: GaussianParameters,
+        kept: NDArray[np.intp],
+        given: NDArray[np.intp],
+        values: Array,
+    ) -> GaussianParameters:
+        means, covariances = SUBSETS[self.shape.name].conditional(
+            parameters.means, parameters.covariances, kept, given, values
+        )
+        return self._part(means, covariances)
+
+    def _part(self, means: Array, covariances: Array) -> GaussianParameters:
+        return self.parameters(np.ones(len(means)), means, covariances)
 
     def maximize(
         self, statistics: Statistics, parameters: GaussianParameters

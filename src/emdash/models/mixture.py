@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from emdash.chunk import Chunk
 from emdash.families.base import Family
+from emdash.models.incomplete import Impute, Incomplete, SampleMissing, answer
 from emdash.statistics import Layout, Statistics
 
 __all__ = ["Mixture", "MixtureParameters", "Output"]
@@ -28,6 +29,8 @@ SCORE_ROWS = 65_536
 
 WAITING = 12
 """Partial sums per thread: of finished parts, and of pairs of chunks up the tree of a part."""
+SET_ASIDE = -2
+"""What the pass returns when it left rows with missing cells to others."""
 
 Output = Literal["labels", "log_likelihood", "responsibilities", "log_densities"]
 
@@ -60,11 +63,14 @@ class Expect:
         How the kernel orders its sums.
     pass_id : str
         Carried by the statistics, so that passes are never mixed.
+    incomplete : Incomplete or None
+        Answers for rows with missing cells; None refuses them.
     """
 
     kernel: Any
     layout: Layout
     pass_id: str
+    incomplete: Incomplete | None = None
 
     @property
     def arithmetic(self) -> str:
@@ -84,11 +90,22 @@ class Expect:
 
         result = Statistics.zeros(self.layout, self.pass_id)
         left_out = np.zeros(1)
+        marks = None if self.incomplete is None else np.zeros(len(chunk), np.uint8)
         bad = accumulate(
-            self.kernel, chunk.rows, chunk.weights, result.sums, n_threads, left_out=left_out
+            self.kernel,
+            chunk.rows,
+            chunk.weights,
+            result.sums,
+            n_threads,
+            left_out=left_out,
+            incomplete=marks,
         )
         if bad >= 0:
             chunk.refuse(bad)
+        if bad == SET_ASIDE and self.incomplete is not None and marks is not None:
+            self.incomplete.accumulate(
+                chunk.rows, chunk.weights, marks.view(np.bool_), result.sums, n_threads
+            )
         result.count(chunk.rows, left_out[0])
         return result
 
@@ -109,12 +126,15 @@ class ExpectAbout:
         What the sums are taken about.
     pass_id : str
         Carried by the statistics.
+    incomplete : Incomplete or None
+        Answers for rows with missing cells, its sums about the same parameters.
     """
 
     model: Mixture[Any]
     kernel: Any
     about: MixtureParameters[Any]
     pass_id: str
+    incomplete: Incomplete | None = None
 
     def __call__(self, chunk: Chunk, n_threads: int) -> Statistics:
         """Return the statistics of the rows of a chunk, block by block."""
@@ -124,6 +144,11 @@ class ExpectAbout:
         total = Statistics.zeros(self.model._layout(K, d), self.pass_id)
         for begin in range(0, len(chunk), BLOCK_ROWS):
             rows = np.asarray(chunk.rows[begin : begin + BLOCK_ROWS], dtype=np.float64)
+            if self.incomplete is not None:
+                holes = np.asarray(np.isnan(rows).any(axis=1), dtype=np.bool_)
+                weights = None if chunk.weights is None else chunk.weights[begin:][: len(rows)]
+                self.incomplete.accumulate(rows, weights, holes, total.sums, n_threads)
+                rows = rows[~holes]
             r, log_likelihood = np.empty((len(rows), K)), np.empty(len(rows))
             posterior(self.kernel, rows, 1, responsibilities=r, log_likelihood=log_likelihood)
             total.sums[:] += self.model.statistics(rows, r, self.about).sums
@@ -142,12 +167,15 @@ class PerRow:
         Bound parameters.
     output : {"labels", "log_likelihood", "responsibilities", "log_densities"}
         What is asked.
+    incomplete : Incomplete or None
+        Answers for rows with missing cells; None refuses them.
     dtype, row_shape
         Type and shape of one row's answer.
     """
 
     kernel: Any
     output: Output
+    incomplete: Incomplete | None = None
     dtype: DTypeLike = field(init=False)
     row_shape: tuple[int, ...] = field(init=False)
 
@@ -158,11 +186,9 @@ class PerRow:
 
     def __call__(self, chunk: Chunk, n_threads: int, out: NDArray[Any] | None = None) -> Any:
         """Return the answers for the rows of a chunk."""
-        from emdash._kernels.expect import posterior
-
         if out is None:
             out = np.empty((len(chunk), *self.row_shape), self.dtype)
-        bad = posterior(self.kernel, chunk.rows, n_threads, **{self.output: out})
+        bad, _ = answer(self.kernel, self.incomplete, chunk.rows, n_threads, {self.output: out})
         if bad >= 0:
             chunk.refuse(bad)
         return out
@@ -176,23 +202,26 @@ class Score:
     ----------
     kernel : object
         Bound parameters.
+    incomplete : Incomplete or None
+        Answers for rows with missing cells; None refuses them.
     """
 
     kernel: Any
+    incomplete: Incomplete | None = None
 
     def __call__(self, chunk: Chunk, n_threads: int) -> Statistics:
         """Return the log-likelihood and the weight of a chunk."""
-        from emdash._kernels.expect import posterior
-
-        result = Statistics.zeros(Layout())
+        result, weight = Statistics.zeros(Layout()), float(len(chunk))
         values = np.empty(min(len(chunk), SCORE_ROWS))
         for begin in range(0, len(chunk), SCORE_ROWS):
             rows = chunk.rows[begin : begin + SCORE_ROWS]
-            bad = posterior(self.kernel, rows, n_threads, log_likelihood=values[: len(rows)])
+            outputs = {"log_likelihood": values[: len(rows)]}
+            bad, n_empty = answer(self.kernel, self.incomplete, rows, n_threads, outputs)
             if bad >= 0:
                 chunk.refuse(begin + bad)
             result.sums[0] += values[: len(rows)].sum()
-        result.sums[1] = len(chunk)
+            weight -= n_empty
+        result.sums[1] = weight
         result.count(chunk.rows)
         return result
 
@@ -208,10 +237,30 @@ class Mixture(Generic[Components]):
     ----------
     family : Family
         The law of one component.
+    missing : bool
+        Whether NaN stands for a value that is missing at random. Otherwise it is refused.
     """
 
-    def __init__(self, family: Family[Components]) -> None:
+    def __init__(self, family: Family[Components], missing: bool = False) -> None:
         self.family = family
+        self.missing = missing
+
+    def _incomplete(
+        self,
+        parameters: MixtureParameters[Components],
+        about: MixtureParameters[Components] | None = None,
+    ) -> Incomplete:
+        with np.errstate(divide="ignore"):
+            log_weights = np.log(parameters.weights)
+        centers = (about or parameters).components
+        return Incomplete(self.family, parameters.components, log_weights, centers)
+
+    def _if_missing(
+        self,
+        parameters: MixtureParameters[Components],
+        about: MixtureParameters[Components] | None = None,
+    ) -> Incomplete | None:
+        return self._incomplete(parameters, about) if self.missing else None
 
     def _bind(self, parameters: MixtureParameters[Components]) -> Any:
         with np.errstate(divide="ignore"):  # a weight of zero never takes part
@@ -220,7 +269,8 @@ class Mixture(Generic[Components]):
     def task(self, parameters: MixtureParameters[Components], pass_id: str = "") -> Expect:
         """Return the E-step with these parameters, ready for an engine."""
         kernel = self._bind(parameters)
-        return Expect(kernel, self._layout(kernel.n_components, kernel.n_features), pass_id)
+        layout = self._layout(kernel.n_components, kernel.n_features)
+        return Expect(kernel, layout, pass_id, self._if_missing(parameters))
 
     def _layout(self, K: int, d: int) -> Layout:
         return _layout_of(self.family.fields(K, d))
@@ -240,7 +290,9 @@ class Mixture(Generic[Components]):
         pass_id: str = "",
     ) -> ExpectAbout:
         """Return the E-step with these parameters, its sums taken about others."""
-        return ExpectAbout(self, self._bind(parameters), about, pass_id)
+        return ExpectAbout(
+            self, self._bind(parameters), about, pass_id, self._if_missing(parameters, about)
+        )
 
     def maximize(
         self, statistics: Statistics, parameters: MixtureParameters[Components]
@@ -257,11 +309,65 @@ class Mixture(Generic[Components]):
 
     def rows(self, parameters: MixtureParameters[Components], output: Output) -> PerRow:
         """Return a question with one answer per row, ready for an engine."""
-        return PerRow(self._bind(parameters), output)
+        return PerRow(self._bind(parameters), output, self._if_missing(parameters))
 
     def score(self, parameters: MixtureParameters[Components]) -> Score:
         """Return the task that sums the log-likelihood only."""
-        return Score(self._bind(parameters))
+        return Score(self._bind(parameters), self._if_missing(parameters))
+
+    def impute(self, parameters: MixtureParameters[Components], n_features: int) -> Impute:
+        """Return the task that fills missing cells with their posterior means."""
+        return Impute(self._incomplete(parameters), n_features)
+
+    def sample_missing(
+        self, parameters: MixtureParameters[Components], n_features: int, n_draws: int, seed: int
+    ) -> SampleMissing:
+        """Return the task that draws missing cells from the posterior predictive.
+
+        Parameters
+        ----------
+        parameters : MixtureParameters
+        n_features : int
+        n_draws : int
+            Draws per row, independent of each other.
+        seed : int
+            From 0 to ``2**64 - 1``: the same seed gives the same draws, whatever the chunks.
+        """
+        return SampleMissing(self._incomplete(parameters), n_features, n_draws, seed)
+
+    def marginal(
+        self, parameters: MixtureParameters[Components], kept: NDArray[np.intp]
+    ) -> MixtureParameters[Components]:
+        """Return the mixture of some of the features, `kept`, without the others."""
+        return MixtureParameters(
+            parameters.weights, self.family.marginal(parameters.components, kept)
+        )
+
+    def conditional(
+        self,
+        parameters: MixtureParameters[Components],
+        kept: NDArray[np.intp],
+        given: NDArray[np.intp],
+        values: Array,
+    ) -> MixtureParameters[Components]:
+        """Return the mixture of the features `kept` where the others have these values.
+
+        Its weights are the posterior probabilities of the components given the values.
+
+        Parameters
+        ----------
+        parameters : MixtureParameters
+        kept, given : (m,), (q,)
+            Features, together all of them.
+        values : (q,)
+            Of the features `given`.
+        """
+        marginal = self.marginal(parameters, given)
+        weights: Array = self.rows(marginal, "responsibilities")(
+            Chunk(np.asarray(values, dtype=np.float64)[None], index=0, start=0), 1
+        )[0]
+        components = self.family.conditional(parameters.components, kept, given, values)
+        return MixtureParameters(weights, components)
 
     def reference(self, means: Array) -> MixtureParameters[Components]:
         """Return parameters about which the first sums can be taken."""

@@ -53,9 +53,11 @@ struct emdash_gaussian_table {
     void (*weighted_sum)(ptrdiff_t K, ptrdiff_t rows, ptrdiff_t stride, const double *resp, const double *f, double *sums);
     void (*weighted_sum_fold)(ptrdiff_t K, const double *sums, double *S);
 };
+#ifndef EMDASH_STRUCT_ONLY
 #define EMDASH_BODY "gaussian.h"
 #include "each_isa.h"
 static const struct emdash_gaussian_table *const emdash_gaussian_tables[EMDASH_ISA_COUNT] = EMDASH_TABLES(gaussian_table);
+#endif
 
 #else
 #include "vector.h"
