@@ -82,7 +82,7 @@ def log_likelihood(mixture, parameters, X):
 
 
 def assert_close(a, b, rtol):
-    np.testing.assert_allclose(a.buffer, b.buffer, rtol=rtol, atol=rtol * abs(b.buffer).max())
+    np.testing.assert_allclose(a.sums, b.sums, rtol=rtol, atol=rtol * abs(b.sums).max())
 
 
 TYPES = tuple(SHAPES)
@@ -95,14 +95,14 @@ def test_without_holes_every_bit_is_the_complete_answer(covariance_type):
     complete = Mixture(mixture.family)
     source = ArraySource(X)
     assert (
-        total(mixture, parameters, source).buffer == total(complete, parameters, source).buffer
+        total(mixture, parameters, source).sums == total(complete, parameters, source).sums
     ).all()
     for output in ("labels", "log_likelihood", "responsibilities", "log_densities"):
         ours = ENGINE.each(mixture.rows(parameters, output), source)
         assert (ours == ENGINE.each(complete.rows(parameters, output), source)).all()
     assert (ENGINE.each(mixture.impute(parameters, 4), source) == X).all()
     ours = ENGINE.total(mixture.score(parameters), source)
-    assert (ours.buffer == ENGINE.total(complete.score(parameters), source).buffer).all()
+    assert (ours.sums == ENGINE.total(complete.score(parameters), source).sums).all()
 
 
 @pytest.mark.parametrize("covariance_type", TYPES)
@@ -111,12 +111,12 @@ def test_chunks_and_threads(covariance_type, dtype):
     mixture, parameters, X = example(covariance_type, n=9_000, hidden=0.05)
     X = X.astype(dtype)
     whole = total(mixture, parameters, ArraySource(X))
-    assert (total(mixture, parameters, ArraySource(X), LocalEngine(2)).buffer == whole.buffer).all()
+    assert (total(mixture, parameters, ArraySource(X), LocalEngine(2)).sums == whole.sums).all()
     for pieces in (2, 7, 3_000):
         batches = BatchesSource(np.array_split(X, pieces))
         assert_close(total(mixture, parameters, batches), whole, 1e-10)
     fortran = ArraySource(np.asfortranarray(X))
-    assert (total(mixture, parameters, fortran).buffer == whole.buffer).all()
+    assert (total(mixture, parameters, fortran).sums == whole.sums).all()
 
 
 def test_tasks_travel():
@@ -128,7 +128,7 @@ def test_tasks_travel():
     chunk = Chunk(X, 0, 0)
     answer = task(chunk, 1)
     assert b"MissingKernel" not in pickle.dumps(task)
-    assert (pickle.loads(before)(chunk, 1).buffer == answer.buffer).all()
+    assert (pickle.loads(before)(chunk, 1).sums == answer.sums).all()
 
 
 def test_the_pass_is_cut_in_blocks(monkeypatch):
@@ -159,7 +159,7 @@ def test_rows_with_nothing_observed_are_as_if_they_were_not_there(covariance_typ
     r = ENGINE.each(mixture.rows(parameters, "responsibilities"), source)[empty]
     np.testing.assert_allclose(r, np.tile(parameters.weights, (len(r), 1)), rtol=1e-14)
     only = one_pass(mixture, parameters, X[empty])
-    assert (only.buffer == 0).all()
+    assert (only.sums == 0).all()
 
 
 @pytest.mark.parametrize("covariance_type", TYPES)
@@ -364,7 +364,7 @@ def test_any_holes_give_finite_sums(d, K, n, hidden, covariance_type, seed):
     means = rng.normal(size=(K, d))
     parameters = parameters_of(mixture, np.full(K, 1 / K), means, np.tile(np.eye(d), (K, 1, 1)))
     statistics = one_pass(mixture, parameters, X)
-    assert np.isfinite(statistics.buffer).all()
+    assert np.isfinite(statistics.sums).all()
     observed = (~np.isnan(X)).any(axis=1).sum()
     assert statistics.weight == observed
     assert statistics.N.sum() == pytest.approx(observed, rel=1e-9)
