@@ -142,6 +142,28 @@ def test_all_workers_are_gone_for_good(x, start, client, fragile):
     eventually(lambda: not tasks(client))
 
 
+def test_all_workers_are_paused(x, start, client, fragile):
+    """As they are with too small a memory_limit: nothing is lost, but nothing goes on either."""
+
+    def pause_beyond(fraction, dask_worker):
+        dask_worker.memory_manager.memory_pause_fraction = fraction
+
+    model = GaussianMixture(3, tol=1e-7, **start)
+    client.run(pause_beyond, 1e-9)
+    eventually(
+        lambda: {w["status"] for w in client.scheduler_info()["workers"].values()} == {"paused"}
+    )
+    try:
+        with (
+            dask.config.set({"emdash.no-workers-timeout": "500ms"}),
+            pytest.raises(TimeoutError, match="had only paused workers, which have no memory left"),
+        ):
+            within(60, model.fit, x)
+    finally:
+        client.run(pause_beyond, 0.8)
+    eventually(lambda: not tasks(client))
+
+
 def test_a_worker_that_comes_is_used_within_two_passes(x, start, client, fragile, tmp_path):
     name = str(tmp_path / "pids")
 

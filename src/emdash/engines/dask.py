@@ -104,16 +104,23 @@ def wait_for(futures: Any, client: Any) -> None:
             wait(futures, timeout=min(PATIENCE, allowed))
             return
         except TimeoutError:
-            if client.nthreads():
+            if not (missing := _missing_workers(client)):
                 without = 0.0
                 continue
         without += min(PATIENCE, allowed)
         if without >= allowed:
             raise TimeoutError(
-                f"{client} had no workers for {without:g} s: start some and call fit again, or "
+                f"{client} had {missing} for {without:g} s: start some and call fit again, or "
                 "allow more, dask.config.set({'emdash.no-workers-timeout': '1 hour'})"
             )
-        warnings.warn(f"{client} has no workers: waiting for one", stacklevel=2)
+        warnings.warn(f"{client} has {missing}: waiting for one", stacklevel=2)
+
+
+def _missing_workers(client: Any) -> str:
+    """Say which workers there are instead of some that take tasks; nothing if some do."""
+    paused = sum(w["status"] == "paused" for w in client.scheduler_info()["workers"].values())
+    missing = "only paused workers, which have no memory left" if paused else "no workers"
+    return missing if paused == len(client.nthreads()) else ""
 
 
 def first_failure(parts: Sequence[Any], client: Any) -> Any | None:
