@@ -62,7 +62,7 @@ cdef class GaussianKernel(FamilyKernel):
             self.ones.data[k] = 1.0
             for j in range(self.full):
                 self.means.data[k * self.full + j] = means[k * d + j] if j < d else 0.0
-        # Long tiles load register blocks less often; but a tile and its responsibilities should stay in L2, short rows in L1.
+        # Long tiles load register blocks less often, but tile and responsibilities should stay in L2, short rows in L1.
         self.tile_rows = 240 if d > 16 else 480 if d + K <= 48 else 240 if d + K <= 128 else 120
         self.block_rows = 4080
         self.needs_rows = d > 16

@@ -34,7 +34,8 @@ EMDASH_INLINE double EMDASH_NAME(square)(ptrdiff_t n, const double *u) {
     return ((sum[0] + sum[4]) + (sum[1] + sum[5])) + ((sum[2] + sum[6]) + (sum[3] + sum[7])) + rest;
 }
 
-/* IN upper (K, d, d).  OUT precision (K, d): diagonals of U U'; unit (d): the features' scale, root of their harmonic mean. */
+/* IN upper (K, d, d).  OUT precision (K, d): diagonals of U U'; unit (d): the features' scale, root of their harmonic
+ * mean. */
 static void EMDASH_NAME(units)(ptrdiff_t K, ptrdiff_t d, const double *upper, double *precision, double *unit) {
     for (ptrdiff_t j = 0; j < d; j++) unit[j] = 0.0;
     for (ptrdiff_t k = 0; k < K; k++)
