@@ -15,7 +15,7 @@ import numpy
 
 from libc.math cimport INFINITY
 
-from emdash._kernels.bodies cimport EMDASH_DIRECTIONS, emdash_gaussian_table, emdash_gaussian_tables
+from emdash._kernels.bodies cimport EMDASH_DIRECTIONS, emdash_gaussian_tables
 from emdash._kernels.threads cimport current_isa
 from emdash._kernels.tile cimport Aligned, FamilyKernel, Strided, Tile, rounded, tile_stride
 
@@ -26,7 +26,7 @@ cdef double GATHER_COST = 6.0, BOUND_COST = 12.0  # multiply-adds: fetch a numbe
 cdef double BITS_ROOT = 0.8493218002880191  # sqrt(log2(e) / 2): |y BITS_ROOT|^2 is |y|^2 / 2 in bits
 
 
-cdef const void *gaussian_table(int isa) noexcept nogil:
+cdef const emdash_gaussian_table *gaussian_table(int isa) noexcept nogil:
     return emdash_gaussian_tables[isa]   # the bodies compiled here, for kernels in other modules
 
 

@@ -1,6 +1,7 @@
 """What kernels for rows with missing cells share; see missing.pyx."""
 
-from emdash._kernels.missing_bodies cimport emdash_gaussian_table, emdash_missing_table
+from emdash._kernels.gaussian_table cimport emdash_gaussian_table
+from emdash._kernels.missing_bodies cimport emdash_missing_table
 from emdash._kernels.tile cimport Aligned, FamilyKernel, Tile
 
 cdef struct Runs:
@@ -33,4 +34,3 @@ cdef class MissingKernel(FamilyKernel):
 
 cdef Aligned copy_of(array, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t full)
 cdef Py_ssize_t pattern_of(const Tile *tile, Py_ssize_t d, Py_ssize_t row, int *features) noexcept nogil
-cdef double sum_of(const double *x, Py_ssize_t first, Py_ssize_t last) noexcept nogil

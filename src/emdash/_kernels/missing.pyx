@@ -20,7 +20,8 @@ import numpy
 from libc.math cimport isnan, sqrt
 
 from emdash._kernels.gaussian cimport gaussian_table
-from emdash._kernels.missing_bodies cimport emdash_gaussian_table, emdash_missing_tables
+from emdash._kernels.missing_bodies cimport emdash_missing_tables
+from emdash._kernels.rows cimport sum_of
 from emdash._kernels.threads cimport current_isa
 from emdash._kernels.tile cimport Aligned, FamilyKernel, Strided, Tile, rounded, tile_stride
 
@@ -63,7 +64,7 @@ cdef class MissingKernel(FamilyKernel):
     cdef _bind(self, arrays, str shapes):
         """IN shapes: one word of K and d per array, e.g. "K Kd Kdd Kdd Kd d"."""
         self.isa = current_isa()
-        self.table = <const emdash_gaussian_table *>gaussian_table(self.isa)
+        self.table = gaussian_table(self.isa)
         self.own = emdash_missing_tables[self.isa]
         copies = tuple([numpy.array(a, dtype=numpy.float64, order="C") for a in arrays])
         if copies[1].ndim != 2 or 0 in copies[1].shape:
@@ -173,15 +174,6 @@ cdef class MissingKernel(FamilyKernel):
         return last
 
 
-cdef double sum_of(const double *x, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    """Sum of x[first:last]."""
-    cdef double total = 0.0
-    cdef Py_ssize_t i
-    for i in range(first, last):
-        total += x[i]
-    return total
-
-
 cdef class VarianceKernel(MissingKernel):
     """Diagonal and spherical: features do not know of each other, so a missing cell is the mean and V the variance."""
     cdef bint spherical
@@ -241,7 +233,7 @@ cdef class VarianceKernel(MissingKernel):
         for r in range(runs.count):
             q = pattern_of(tile, d, runs.start[r], runs.features)
             for k in range(K):
-                N = sum_of(responsibilities + k * stride, runs.start[r], runs.start[r + 1])
+                N = sum_of(responsibilities + k * stride + runs.start[r], runs.start[r + 1] - runs.start[r])
                 if self.spherical:
                     rest[16 * k] += N * (d - q)
                     continue

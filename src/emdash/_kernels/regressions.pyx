@@ -9,7 +9,8 @@ scatter needs the N and F of every pattern.  So tied costs what full does, but f
 from libc.math cimport sqrt
 from libc.string cimport memset
 
-from emdash._kernels.missing cimport MissingKernel, Runs, copy_of, pattern_of, sum_of
+from emdash._kernels.missing cimport MissingKernel, Runs, copy_of, pattern_of
+from emdash._kernels.rows cimport sum_of
 from emdash._kernels.tile cimport Aligned, Tile, rounded
 
 cdef double LOG2_2PI = 2.651496129472319
@@ -160,7 +161,7 @@ cdef class MatrixKernel(MissingKernel):
             for g in range(self.factored):
                 memset(N, 0, self.lanes * sizeof(double))
                 for k in range(g * self.lanes, K if self.tied else min(K, (g + 1) * self.lanes)):
-                    share = sum_of(responsibilities + k * stride, runs.start[r], runs.start[r + 1])
+                    share = sum_of(responsibilities + k * stride + runs.start[r], runs.start[r + 1] - runs.start[r])
                     N[0 if self.tied else k % self.lanes] += share
                 self.own.correct(d, q, runs.features, N, self._left_over(&runs, r, g, q, scratch),
                                  correction + g * self.triangle)

@@ -15,11 +15,6 @@
  */
 #ifndef EMDASH_VL
 
-/* only the struct: the bodies are compiled in gaussian.c, which hands out its table */
-#define EMDASH_STRUCT_ONLY
-#include "gaussian.h"
-#undef EMDASH_STRUCT_ONLY
-
 #include "isa.h"
 struct emdash_missing_table {
     ptrdiff_t lanes;
