@@ -23,7 +23,7 @@ from emdash._kernels.gaussian cimport gaussian_table
 from emdash._kernels.missing_bodies cimport emdash_missing_tables
 from emdash._kernels.rows cimport sum_of
 from emdash._kernels.threads cimport current_isa
-from emdash._kernels.tile cimport Aligned, FamilyKernel, Strided, Tile, rounded, tile_stride
+from emdash._kernels.tile cimport Aligned, FamilyKernel, Strided, Tile, own_copies, rounded, tile_stride
 
 cdef double LOG2_E = 1.4426950408889634
 cdef double LOG2_2PI = 2.651496129472319
@@ -66,16 +66,8 @@ cdef class MissingKernel(FamilyKernel):
         self.isa = current_isa()
         self.table = gaussian_table(self.isa)
         self.own = emdash_missing_tables[self.isa]
-        copies = tuple([numpy.array(a, dtype=numpy.float64, order="C") for a in arrays])
-        if copies[1].ndim != 2 or 0 in copies[1].shape:
-            raise ValueError(f"means must have shape (K, d) with K, d >= 1, not {copies[1].shape}")
+        copies = self.arrays = own_copies(arrays, shapes)
         self.n_components, self.n_features = copies[1].shape
-        sizes = {"K": self.n_components, "d": self.n_features}
-        for number, (array, letters) in enumerate(zip(copies, shapes.split(), strict=True)):
-            wanted = tuple([sizes[letter] for letter in letters])
-            if array.shape != wanted:
-                raise ValueError(f"argument {number} must have shape {wanted}, not {array.shape}")
-        self.arrays = copies
         cdef Py_ssize_t K = self.n_components, d = self.n_features, stride
         self.takes_missing = True
         self.full = rounded(d)

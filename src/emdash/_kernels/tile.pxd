@@ -82,6 +82,7 @@ cdef struct TileBuffers:
 
 cdef Py_ssize_t SINGLE_QUANTUM
 
+cdef tuple own_copies(arrays, str shapes)
 cdef Py_ssize_t rounded(Py_ssize_t size) noexcept nogil
 cdef Py_ssize_t tile_stride(FamilyKernel kernel) noexcept nogil
 cdef Py_ssize_t tile_buffers_size(FamilyKernel kernel) noexcept nogil

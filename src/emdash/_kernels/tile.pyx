@@ -4,6 +4,8 @@ Never knows a density.  Design note (layout, padding, finiteness): simd/load.h.
 Per row: 8 d bytes read, 8 d (or 16 d, with needs_rows) written to the cache.
 """
 
+import numpy
+
 from cpython.buffer cimport (
     PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
 )
@@ -85,6 +87,20 @@ cdef class Strided:
     def __dealloc__(self):
         if self.held:
             PyBuffer_Release(&self.view)
+
+
+cdef tuple own_copies(arrays, str shapes):
+    """Parameters as own float64 copies, C-ordered.  IN shapes: one word of K and d per array, e.g. "K Kd Kdd"; the
+    second array, the means, says what K and d are."""
+    copies = tuple([numpy.array(a, dtype=numpy.float64, order="C") for a in arrays])
+    if copies[1].ndim != 2 or 0 in copies[1].shape:
+        raise ValueError(f"means must have shape (K, d) with K, d >= 1, not {copies[1].shape}")
+    sizes = dict(zip("Kd", copies[1].shape))
+    for number, (array, letters) in enumerate(zip(copies, shapes.split(), strict=True)):
+        wanted = tuple([sizes[letter] for letter in letters])
+        if array.shape != wanted:
+            raise ValueError(f"argument {number} must have shape {wanted}, not {array.shape}")
+    return copies
 
 
 cdef class FamilyKernel:

@@ -66,16 +66,6 @@ EMDASH_INLINE vec EMDASH_NAME(log2_positive)(vec x) {
     return v_log2(mantissa) + (v_from_bits(exponent + 0x4338000000000000ULL) - (0x1.8p52 + 1023.0));
 }
 
-EMDASH_INLINE vec EMDASH_NAME(root)(vec x) {
-#if EMDASH_VL > 1
-    EMDASH_UNROLL
-    for (int lane = 0; lane < EMDASH_VL; lane++) x[lane] = sqrt(x[lane]); /* GCC and clang make one instruction of it */
-    return x;
-#else
-    return sqrt(x);
-#endif
-}
-
 /* OUT w (q, VL): w L' = sigma of feature f with the q observed ones. */
 EMDASH_INLINE void EMDASH_NAME(forward)(ptrdiff_t q, const int *features, const double *sigma_f, const double *L,
                                         double *w) {
@@ -101,7 +91,7 @@ static void EMDASH_NAME(factor)(ptrdiff_t d, ptrdiff_t kept, ptrdiff_t q, const 
         vec s = variance;
         for (ptrdiff_t c = 0; c < i; c++) s -= v_load(row + c * EMDASH_VL) * v_load(row + c * EMDASH_VL);
         s = v_max(s, variance * 0x1p-60); /* positive in exact arithmetic, Sigma being positive definite */
-        v_store(row + i * EMDASH_VL, 1.0 / EMDASH_NAME(root)(s));
+        v_store(row + i * EMDASH_VL, 1.0 / v_sqrt(s));
         v_store(log_root + (i + 1) * EMDASH_VL, v_load(log_root + i * EMDASH_VL) + EMDASH_NAME(log2_positive)(s) * 0.5);
     }
 }
