@@ -17,6 +17,7 @@ from emdash import GaussianMixture
 
 ATTRIBUTES = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_")
 PASSES = 150
+AHEAD = 8  # passes an attempt may make: 50 attempts must not end the fit on any machine
 KILLED = {
     "n_components": 3,
     "random_state": 3,
@@ -27,7 +28,7 @@ KILLED = {
 }
 
 SERVER = f"""
-import os, sys, time, warnings
+import os, signal, sys, time, warnings
 import numpy as np
 from emdash import GaussianMixture
 from emdash.estimators._step import Step
@@ -36,13 +37,19 @@ warnings.simplefilter("ignore")
 os.fsync = lambda file: None  # a killed process leaves its writes to the system
 data, checkpoint = sys.argv[1:]
 one_pass = Step.__call__
+made, allowed = 0, 0
 
 def announced(step, parameters):
+    global made
+    if made == allowed:
+        signal.pause()  # until it is killed
+    made += 1
     print("pass", step.progress.start, step.number + 1, flush=True)
     return one_pass(step, parameters)
 
 Step.__call__ = announced
 for line in sys.stdin:  # imports were made: a new process for the fit costs next to nothing
+    allowed = int(line)
     pid = os.fork()
     if pid == 0:
         print("pid", os.getpid(), flush=True)
@@ -73,16 +80,18 @@ def test_killed_fifty_times(tmp_path):
         text=True,
     ) as server:
         for _ in range(50):
-            server.stdin.write("go\n")
+            server.stdin.write(f"{AHEAD}\n")
             server.stdin.flush()
-            pid = int(server.stdout.readline().split()[1])
-            lines = [server.stdout.readline() for _ in range(chance.randrange(12))]
+            pid = int(said(server, "pid")[0])
+            attempt = [said(server, "pass") for _ in range(chance.randrange(AHEAD + 1))]
             time.sleep(chance.uniform(0, 0.003))
             os.kill(pid, signal.SIGKILL)
-            lines += iter(server.stdout.readline, f"ended {signal.SIGKILL:d}\n")
-            passes.append([tuple(map(int, line.split()[1:])) for line in lines])
+            while (line := server.stdout.readline()).startswith("pass"):
+                attempt.append(tuple(map(int, line.split()[1:])))
+            assert line == f"ended {signal.SIGKILL:d}\n"
+            passes.append(attempt)
             files.append(held(path))
-        server.stdin.write("go\n")
+        server.stdin.write("-1\n")
         server.stdin.close()
         passes.append([tuple(map(int, line.split()[1:])) for line in server.stdout][1:-1])
         assert server.wait(60) == 0
@@ -100,6 +109,13 @@ def test_killed_fifty_times(tmp_path):
     with np.load(f"{data}.npz") as found:
         for name, array in zip((*ATTRIBUTES, "lower_bounds_"), found.values(), strict=True):
             assert array.tobytes() == np.asarray(getattr(expected, name)).tobytes(), name
+
+
+def said(server, word):
+    """Return the numbers in the next line, which must begin with this word."""
+    first, *numbers = server.stdout.readline().split() or ["nothing"]
+    assert first == word, (first, numbers)
+    return tuple(map(int, numbers))
 
 
 def held(path):
