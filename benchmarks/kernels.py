@@ -8,7 +8,7 @@ from benchmarks.data import clusters, draw, size
 from benchmarks.iteration import Iteration
 from emdash._kernels import threads
 from emdash._kernels.expect import accumulate, posterior
-from emdash.models.mixture import Expect
+from emdash.models.passes import Expect
 
 __all__ = ["Accumulate", "Memory", "Outputs", "Posterior", "Serial"]
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emdash.chunk import Chunk
-from emdash.models.mixture import Expect
+from emdash.models.passes import Expect
 from emdash.sources.dask import DaskSource
 from emdash.statistics import Statistics
 

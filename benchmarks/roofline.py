@@ -41,7 +41,7 @@ from benchmarks.iteration import Iteration
 from benchmarks.rivals import CASES, Case
 from emdash._kernels.expect import posterior
 from emdash._kernels.gaussian import SphericalKernel
-from emdash.models.mixture import Expect
+from emdash.models.passes import Expect
 
 __all__ = ["Peaks", "Time", "Work", "main", "significant", "work"]
 

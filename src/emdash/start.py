@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from emdash.chunk import Chunk, Rows
 from emdash.engines.base import Engine, fold
 from emdash.kmeans import k_means
-from emdash.models.mixture import BLOCK_ROWS, Mixture, MixtureParameters
+from emdash.models.mixture import Mixture, MixtureParameters
+from emdash.models.passes import BLOCK_ROWS
 from emdash.sources.base import Source
 from emdash.statistics import Statistics
 

@@ -1,0 +1,240 @@
+"""What a fitted mixture answers about rows: components, densities, criteria, new rows.
+
+Opens the input with scikit-learn's checks; the mathematics is elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABCMeta, abstractmethod
+from functools import cache
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from emdash.engines import engine_for
+from emdash.engines.base import Engine
+from emdash.engines.memory import MemoryLimit
+from emdash.estimators._identity import token_of
+from emdash.models.mixture import Mixture, MixtureParameters
+from emdash.models.passes import Output
+from emdash.sources import open_source
+from emdash.sources.array import ArraySource
+from emdash.sources.base import Source
+from emdash.sources.columns import check_names
+
+__all__ = ["FittedMixture"]
+
+Array = NDArray[np.float64]
+
+
+class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
+    """What every mixture estimator can do once it is fitted.
+
+    A subclass says which model it is (:meth:`_model`) and which parameters its
+    attributes hold (:meth:`_parameters`).
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+        "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+        "memory_limit": [Interval(Integral, 1, None, closed="left"), str, None],
+    }
+
+    n_components: int
+    random_state: int | np.random.RandomState | None
+    n_threads: int | None
+    memory_limit: int | str | None
+    means_: Array
+
+    @classmethod
+    @cache
+    def _get_param_names(cls) -> list[str]:
+        # scikit-learn inspects the constructor in every fit, a tenth of the time of a small one
+        names: list[str] = super()._get_param_names()
+        return names
+
+    def __dask_tokenize__(self) -> Any:
+        """Return what Dask tells estimators apart by: all but how long their passes took."""
+        return token_of(self)
+
+    @abstractmethod
+    def _model(self) -> Mixture[Any]:
+        """Return the model with the settings of the constructor."""
+
+    @abstractmethod
+    def _parameters(self) -> MixtureParameters[Any]:
+        """Return the parameters that the fitted attributes hold."""
+
+    def _engine(self, source: Source) -> Engine:
+        """Return what runs passes over the source."""
+        return engine_for(source, self.n_threads, MemoryLimit(self.memory_limit))
+
+    def _open(self, X: Any, *, reset: bool) -> Source:
+        """Return the source for `X`, with scikit-learn's checks and messages."""
+        source = open_source(X)
+        if source is None:
+            X = validate_data(
+                self,
+                X,
+                reset=reset,
+                dtype=[np.float64, np.float32],
+                ensure_all_finite=False,  # the kernels look, and know the row
+            )
+            source = ArraySource(X)
+        elif source.n_features == 0:
+            raise ValueError(
+                "Found array with 0 feature(s) while a minimum of 1 is required "
+                f"by {type(self).__name__}."
+            )
+        elif reset:
+            self.n_features_in_ = source.n_features
+            self.__dict__.pop("feature_names_in_", None)
+            if source.feature_names is not None:
+                self.feature_names_in_ = np.array(source.feature_names, dtype=object)
+        elif source.n_features != self.n_features_in_:
+            raise ValueError(
+                f"X has {source.n_features} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input."
+            )
+        check_names(source, getattr(self, "feature_names_in_", None))
+        return MemoryLimit(self.memory_limit).cut(source)
+
+    def _each(self, source: Source, output: Output) -> Any:
+        task = self._model().rows(self._parameters(), output)
+        return self._engine(source).each(task, source)
+
+    def _rows(self, X: Any, output: Output) -> Any:
+        check_is_fitted(self)
+        return self._each(self._open(X, reset=False), output)
+
+    def predict(self, X: Any) -> Any:
+        """Return the most probable component of each row.
+
+        Parameters
+        ----------
+        X : as in :meth:`fit`
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,), or a lazy Dask array with the row chunks of `X`
+        """
+        return self._rows(X, "labels")
+
+    def predict_proba(self, X: Any) -> Any:
+        """Return the probability of each component given each row.
+
+        Parameters
+        ----------
+        X : as in :meth:`fit`
+
+        Returns
+        -------
+        r : ndarray of shape (n_samples, n_components), or a lazy Dask array
+            Rows sum to one.
+        """
+        return self._rows(X, "responsibilities")
+
+    def score_samples(self, X: Any) -> Any:
+        """Return the log-likelihood of each row.
+
+        Parameters
+        ----------
+        X : as in :meth:`fit`
+
+        Returns
+        -------
+        log_likelihood : ndarray of shape (n_samples,), or a lazy Dask array
+            Natural logarithm of the density.
+        """
+        return self._rows(X, "log_likelihood")
+
+    def score(self, X: Any, y: object = None) -> float:
+        """Return the mean log-likelihood of the rows.
+
+        Parameters
+        ----------
+        X : as in :meth:`fit`
+        y : None
+            Ignored, present by convention.
+
+        Returns
+        -------
+        log_likelihood : float
+            Computed at once, for a Dask array too.
+        """
+        log_likelihood, n = self._total_score(X)
+        return log_likelihood / n
+
+    def _total_score(self, X: Any) -> tuple[float, float]:
+        """Return the log-likelihood of all rows and their number."""
+        check_is_fitted(self)
+        source = self._open(X, reset=False)
+        task = self._model().score(self._parameters())
+        total = self._engine(source).total(task, source)
+        if total.weight == 0:
+            raise ValueError(
+                f"Found array with 0 sample(s) (shape=(0, {source.n_features})) while a minimum "
+                f"of 1 is required by {type(self).__name__}."
+            )
+        return total.log_likelihood, total.weight
+
+    def aic(self, X: Any) -> float:
+        """Return the Akaike information criterion, ``-2 L + 2 p`` [Akaike1974]_; lower is better.
+
+        Parameters
+        ----------
+        X : as in :meth:`fit`
+        """
+        log_likelihood, _ = self._total_score(X)
+        return -2 * log_likelihood + 2 * self._n_parameters()
+
+    def bic(self, X: Any) -> float:
+        """Return the Bayesian information criterion, ``-2 L + p log n`` [Schwarz1978]_.
+
+        Lower is better; ``n`` is the number of rows of `X`.
+
+        Parameters
+        ----------
+        X : as in :meth:`fit`
+        """
+        log_likelihood, n = self._total_score(X)
+        return -2 * log_likelihood + self._n_parameters() * math.log(n)
+
+    def _n_parameters(self) -> int:
+        """Return the number of free parameters."""
+        return self._model().count_parameters(*self.means_.shape)
+
+    def sample(self, n_samples: int = 1) -> tuple[Array, NDArray[np.intp]]:
+        """Draw rows from the fitted model.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of rows, at least 1.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Sorted by component.
+        y : ndarray of shape (n_samples,)
+            Component of each row.
+        """
+        check_is_fitted(self)
+        if n_samples < 1:
+            raise ValueError(
+                f"Invalid value for 'n_samples': {n_samples}. The sampling requires at least "
+                "one sample."
+            )
+        rng = check_random_state(self.random_state)
+        parameters = self._parameters()
+        counts = rng.multinomial(n_samples, parameters.weights)
+        X = self._model().family.sample(parameters.components, counts, rng)
+        return X, np.repeat(np.arange(len(counts)), counts)
