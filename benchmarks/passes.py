@@ -24,7 +24,6 @@ from benchmarks.data import Truth, clusters, draw, size
 from benchmarks.iteration import Iteration
 from emdash.chunk import Chunk
 from emdash.engines.local import LocalEngine
-from emdash.models.mixture import Mixture
 from emdash.sources import open_source
 
 __all__ = ["Ceilings", "Memory", "Missing", "Overlap", "Pass"]
@@ -188,7 +187,6 @@ class Missing:
 
     def _iteration(self, X: NDArray[Any], truth: Truth, covariance: str) -> Iteration:
         iteration = Iteration(X, truth.nearby(), covariance, n_threads=1)
-        iteration.model = Mixture(iteration.model.family, missing=True)
         return iteration
 
     def time_iteration(self, hidden: str, covariance: str) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from emdash.checkpoint import Checkpoint
+    from emdash.estimators.imputer import GMMImputer
     from emdash.estimators.mixtures import GaussianMixture
     from emdash.persistence import load, save
     from emdash.progress import Pass
@@ -21,6 +22,7 @@ __version__ = "0.1.0.dev0"
 
 _PUBLIC = {
     "Checkpoint": "emdash.checkpoint",
+    "GMMImputer": "emdash.estimators.imputer",
     "GaussianMixture": "emdash.estimators.mixtures",
     "Pass": "emdash.progress",
     "load": "emdash.persistence",
@@ -31,6 +33,7 @@ _PUBLIC = {
 
 __all__ = [
     "Checkpoint",
+    "GMMImputer",
     "GaussianMixture",
     "Pass",
     "__version__",

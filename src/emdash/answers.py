@@ -19,8 +19,8 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from emdash.archive import check_target, write_atomically
+from emdash.chunk import first_infinite
 from emdash.sources.base import Source
-from emdash.start import first_not_finite
 
 __all__ = ["WRITERS", "check_answers_target", "write_answers", "writing"]
 
@@ -229,7 +229,7 @@ def write_answers(
     Raises
     ------
     ValueError
-        If a row is not finite, naming it; then there is no file, or the one there was.
+        If a row holds infinity, naming it; then there is no file, or the one there was.
     """
     like = ask([np.zeros((1, source.n_features))])  # type and shape of one row's answer
     # chunks are smaller under a memory_limit, and pieces are copied when they are joined
@@ -237,7 +237,7 @@ def write_answers(
     step = max(1, most // like.nbytes)
     with writing(path, like, names, step) as write:
         for chunk in source.chunks():
-            bad = first_not_finite(chunk.rows)  # `ask` would count from the start of the chunk
+            bad = first_infinite(chunk.rows)  # `ask` would count from the start of the chunk
             if bad >= 0:
                 chunk.refuse(bad)
             for begin in range(0, len(chunk), step):

@@ -11,9 +11,12 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Chunk", "Rows"]
+__all__ = ["Chunk", "Rows", "first_infinite"]
 
 Rows = NDArray[np.floating[Any]]
+
+BLOCK_ROWS = 4_096
+"""Rows that are looked at at a time."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,19 @@ class Chunk:
         return f"row {self.start + row}"
 
     def refuse(self, row: int) -> NoReturn:
-        """Raise the error about a row that is not finite."""
-        values = np.asarray(self.rows[row])
-        infinite = np.flatnonzero(np.isinf(values))  # named first: NaN may be meant as missing
-        column = int((infinite if len(infinite) else np.flatnonzero(np.isnan(values)))[0])
-        what = "NaN" if np.isnan(values[column]) else "infinity"
+        """Raise the error about a row that holds infinity."""
+        column = int(np.argmax(np.isinf(self.rows[row])))
         raise ValueError(
-            f"Input X contains {what} in {self.locate(row)}, column {column}. "
-            "Every value must be finite: drop such rows "
-            "(X[numpy.isfinite(X).all(axis=1)]) or fill them in first."
+            f"Input X contains infinity in {self.locate(row)}, column {column}. "
+            "Every value must be finite, or NaN where it is missing: drop such rows "
+            "(X[~numpy.isinf(X).any(axis=1)]) or put NaN in place of infinity."
         )
+
+
+def first_infinite(rows: Rows) -> int:
+    """Return the first row that holds infinity, or -1."""
+    for begin in range(0, len(rows), BLOCK_ROWS):
+        infinite = np.isinf(rows[begin : begin + BLOCK_ROWS])
+        if infinite.any():
+            return begin + int(np.argmax(infinite.any(axis=1)))
+    return -1

@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emdash.chunk import Chunk, Rows
+from emdash.chunk import Chunk, Rows, first_infinite
 from emdash.engines.base import Engine, fold
 from emdash.kmeans import k_means
 from emdash.models.mixture import Mixture, MixtureParameters
 from emdash.models.passes import BLOCK_ROWS
+from emdash.observed import rows_that_show
 from emdash.sources.base import Source
+from emdash.start_missing import observed_start
 from emdash.statistics import Statistics
 
 __all__ = ["METHODS", "SAMPLE_ROWS", "count_rows", "start_from", "starting_rows"]
@@ -92,19 +94,15 @@ class TakeRows:
             first, last = np.searchsorted(self.numbers, ends)
             wanted = self.numbers[first:last] - chunk.start
         rows = chunk.rows[wanted]
-        bad = first_not_finite(rows)
+        bad = first_infinite(rows)
         if bad >= 0:
             chunk.refuse(int(wanted[bad]))
         return RowSample(rows)
 
 
-def first_not_finite(rows: Rows) -> int:
-    """Return the first row that holds NaN or infinity, or -1."""
-    for begin in range(0, len(rows), BLOCK_ROWS):
-        finite = np.isfinite(rows[begin : begin + BLOCK_ROWS]).all(axis=1)
-        if not finite.all():
-            return begin + int(np.argmin(finite))
-    return -1
+def has_holes(rows: Rows) -> bool:
+    """Tell whether a cell is missing."""
+    return bool(np.isnan(rows.min()))
 
 
 def starting_rows(
@@ -115,6 +113,8 @@ def starting_rows(
     most_bytes: int | None = None,
 ) -> Rows:
     """Return the rows to start from: all of them in memory, else a bounded sample.
+
+    Of rows with missing cells it is always a sample, in which every column has an observed value.
 
     Parameters
     ----------
@@ -133,17 +133,19 @@ def starting_rows(
     Raises
     ------
     ValueError
-        If a row to start from is not finite, with its number.
+        If a row to start from holds infinity, with its number; if a column has no observed
+        value, naming it.
     """
     assert source.n_rows is not None
     limit = SAMPLE_BYTES if most_bytes is None else min(SAMPLE_BYTES, most_bytes)
     whole = most_bytes is None or 8 * source.n_rows * source.n_features <= most_bytes
     if source.in_memory and whole:
         (chunk,) = source.chunks()
-        bad = first_not_finite(chunk.rows)
+        bad = first_infinite(chunk.rows)
         if bad >= 0:
             chunk.refuse(bad)
-        return chunk.rows
+        if not has_holes(chunk.rows):
+            return chunk.rows
     most = min(SAMPLE_ROWS, max(limit // (8 * source.n_features), 100 * K))
     numbers = None
     if source.n_rows > most:
@@ -155,7 +157,10 @@ def starting_rows(
             )
         )
     sample: RowSample = engine.total(TakeRows(numbers), source)
-    return sample.rows
+    unseen = np.flatnonzero(np.isnan(sample.rows).all(axis=0))
+    if len(unseen) == 0:
+        return sample.rows
+    return np.concatenate([sample.rows, rows_that_show(unseen, source, engine)])
 
 
 def start_from(
@@ -171,7 +176,8 @@ def start_from(
     Parameters
     ----------
     rows : ndarray of shape (n, d)
-        Rows to start from, all finite.
+        Rows to start from, as of :func:`starting_rows`. Those with missing cells are clustered
+        and filled in first, and what has no observed value left out.
     model : Mixture
         Does the M-step.
     K : int
@@ -183,7 +189,15 @@ def start_from(
     n_threads : int
         Most threads; the answer does not depend on it.
     """
-    means, sums = METHODS[method](rows, K, random_state, n_threads)
+    if has_holes(rows):
+        observed = observed_start(rows, K, random_state)
+        means, sums = (
+            (observed.centers, _of_labels(observed.rows, observed.labels, n_threads))
+            if method == "kmeans"
+            else METHODS[method](observed.rows, K, random_state, n_threads)
+        )
+    else:
+        means, sums = METHODS[method](rows, K, random_state, n_threads)
     about = model.reference(means)
     return model.maximize(sums(model, about), about)
 

@@ -62,7 +62,7 @@ def observed_start(
     Parameters
     ----------
     rows : (n, d)
-        Not modified.
+        Every column has an observed value. Not modified.
     K : int
         Number of clusters.
     random_state : RandomState
@@ -73,8 +73,7 @@ def observed_start(
     Raises
     ------
     ValueError
-        If a column has no observed value, naming it, or if fewer than `K` rows with positive
-        weight have one.
+        If fewer than `K` rows with positive weight have an observed value.
 
     Examples
     --------
@@ -88,12 +87,6 @@ def observed_start(
     array([0., 0.])
     """
     holes = np.isnan(rows)
-    unseen = np.flatnonzero(holes.all(axis=0))
-    if len(unseen):
-        raise ValueError(
-            f"Input X has no observed value in column {unseen[0]}: every value is NaN. "
-            "Nothing can be learnt about such a column; leave it out."
-        )
     numbers = np.flatnonzero(~holes.all(axis=1))
     w = np.ones(len(numbers)) if weights is None else np.asarray(weights)[numbers]
     if np.count_nonzero(w) < K:

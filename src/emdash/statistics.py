@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 __all__ = ["COUNTS", "HEADER", "Layout", "Statistics"]
 
-COUNTS = ("n_rows", "n_bytes", "left_out")
-"""What was done: rows and bytes read, and how many log-densities of a row and a component were
-ruled out by a bound instead of computed. Whole numbers, exact up to 2**53."""
+COUNTS = ("n_rows", "n_bytes", "left_out", "incomplete")
+"""What was done: rows and bytes read, how many log-densities of a row and a component were ruled
+out by a bound instead of computed, and rows with missing cells. Whole numbers, exact to 2**53."""
 
 HEADER = (*COUNTS, "log_likelihood", "weight")
 """Fields of every buffer: the counts, the log-likelihood of the rows and their total weight."""
@@ -104,15 +104,16 @@ class Statistics:
 
     @property
     def counts(self) -> list[float]:
-        """Rows, bytes and log-densities left out."""
+        """Rows, bytes, log-densities left out and incomplete rows."""
         counts: list[float] = self.buffer[: len(COUNTS)].tolist()
         return counts
 
-    def count(self, rows: NDArray[Any], left_out: float = 0.0) -> None:
-        """Add to the counts that `rows` were read, and so many log-densities left out."""
+    def count(self, rows: NDArray[Any], left_out: float = 0.0, incomplete: int = 0) -> None:
+        """Add to the counts that `rows` were read, and what became of them."""
         self.buffer[0] += len(rows)
         self.buffer[1] += rows.nbytes
         self.buffer[2] += left_out
+        self.buffer[3] += incomplete
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name in Statistics.__slots__:

@@ -20,46 +20,45 @@ def mapped(x, function):
     )
 
 
-@pytest.mark.parametrize(("row", "value"), [(0, np.nan), (433, np.inf), (599, -np.inf)])
-def test_a_row_that_is_not_finite(X, start, client, row, value):
+@pytest.mark.parametrize(("row", "value"), [(0, np.inf), (433, np.inf), (599, -np.inf)])
+def test_an_infinite_row(X, start, client, row, value):
     bad = X.copy()
     bad[row, 2] = value
     x = da.from_array(bad, chunks=(70, 4))
-    what = "NaN" if np.isnan(value) else "infinity"
     for model in (GaussianMixture(3, **start), GaussianMixture(3, random_state=0)):
-        with pytest.raises(ValueError, match=rf"X contains {what} in row {row}, column 2\b"):
+        with pytest.raises(ValueError, match=rf"X contains infinity in row {row}, column 2\b"):
             model.fit(x)
         assert not hasattr(model, "means_")
         model.fit(da.from_array(X, chunks=(70, 4)))  # and it can still be used
-    with pytest.raises(ValueError, match=rf"X contains {what} in row {row}, column 2\b"):
+    with pytest.raises(ValueError, match=rf"X contains infinity in row {row}, column 2\b"):
         model.score(x)
-    with pytest.raises(ValueError, match=rf"X contains {what} in row {row}, column 2\b"):
+    with pytest.raises(ValueError, match=rf"X contains infinity in row {row}, column 2\b"):
         model.predict(x).compute()
     eventually(lambda: not [key for key in tasks(client) if key.startswith("emdash-")])
 
 
-def test_a_row_that_is_not_finite_when_nobody_counted_the_rows(X, start, client):
+def test_an_infinite_row_when_nobody_counted_the_rows(X, start, client):
     bad = X.copy()
-    bad[433, 2] = np.nan
+    bad[433, 2] = np.inf
     x = da.from_array(bad, chunks=(70, 4))
     x = x[x[:, 0] > -np.inf]
-    with pytest.raises(ValueError, match=r"NaN in row 13 of chunk 6, column 2"):
+    with pytest.raises(ValueError, match=r"infinity in row 13 of chunk 6, column 2"):
         GaussianMixture(3, **start).fit(x)
-    with pytest.raises(ValueError, match=r"NaN in row 433, column 2"):
+    with pytest.raises(ValueError, match=r"infinity in row 433, column 2"):
         GaussianMixture(3, random_state=0).fit(x)  # the start counts
 
 
 def test_the_first_of_several_bad_rows_is_reported(X, start, client):
     """Though its part takes longest; later parts are cancelled, not waited for."""
     bad = X.copy()
-    bad[[77, 211, 599], 1] = np.nan
+    bad[[77, 211, 599], 1] = np.inf
 
     def slow(block, index):
         time.sleep(0.8 if index == 0 else 0)
         return block
 
     x = mapped(da.from_array(bad, chunks=(20, 4)), slow)
-    with pytest.raises(ValueError, match=r"NaN in row 77, column 1"):
+    with pytest.raises(ValueError, match=r"infinity in row 77, column 1"):
         GaussianMixture(3, **start).fit(x)
     eventually(lambda: not tasks(client))
 

@@ -82,6 +82,36 @@ def test_answers_per_row_equal_those_in_memory(rows, make, kind, machines, given
             assert found == pytest.approx(getattr(fit, method)(rows), rel=1e-13)
 
 
+def with_holes(rows):
+    """Return the rows with every sixth cell missing, one with nothing observed."""
+    holes = rows.copy()
+    holes.flat[::6] = np.nan
+    holes.flat[1::24] = np.nan
+    holes[41] = np.nan
+    return holes
+
+
+def test_missing_cells_are_data_everywhere(rows, make, kind, machines, assert_same_fit):
+    """Starts, fits and answers equal those in memory, to the same tolerance as without holes."""
+    holes = with_holes(rows)
+    arguments = {"n_components": 3, "random_state": 3}
+    X = make(holes)
+    expected = in_memory(holes, kind, **arguments)
+    assert expected.n_iter_ > 5
+    fits = []
+    for machine in machines[-2:]:
+        with machine.context():
+            fits.append(GaussianMixture(**arguments, **machine.arguments).fit(X))
+        assert_same_fit(fits[-1], expected, SAME)
+    assert all(bits(fit) == bits(fits[0]) for fit in fits[1:])
+    for method in ("predict", "predict_proba", "score_samples"):
+        found = np.asarray(getattr(expected, method)(X))
+        np.testing.assert_array_equal(found, getattr(expected, method)(holes))
+    for method in ("score", "aic", "bic"):
+        found = getattr(expected, method)(X)
+        assert found == pytest.approx(getattr(expected, method)(holes), rel=1e-13)
+
+
 def test_fit_predict_is_fit_then_predict(rows, make, kind, given_start):
     estimator = GaussianMixture(**given_start("full"), max_iter=100)
     found = estimator.fit_predict(make(rows))

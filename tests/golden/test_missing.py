@@ -37,7 +37,7 @@ def test_em_ends_where_direct_maximisation_does(case):
     X = np.array(GOLDEN["data"][case["data"]], dtype=float)
     assert np.isnan(X).any()
     covariance_type, K = case["covariance_type"], case["n_components"]
-    mixture = Mixture(Gaussian(SHAPES[covariance_type]), missing=True)
+    mixture = Mixture(Gaussian(SHAPES[covariance_type]))
     means = np.array(case["start"]["means"])
     covariances = shaped(covariance_type, np.array(case["start"]["covariances"]))
     weights = np.full(K, 1 / K)

@@ -105,40 +105,40 @@ def refused(model, good, error, *parts):
     assert np.isfinite(model.fit(good).means_).all()
 
 
-# ------------------------------------------------------------------ values that are not finite
+# ------------------------------------------------------------------ values that are infinite
 
 
 @pytest.mark.parametrize(
-    ("row", "column", "value", "what"),
-    [(0, 0, np.nan, "NaN"), (257, 3, np.inf, "infinity"), (N - 1, 1, -np.inf, "infinity")],
+    ("row", "column", "value"), [(0, 0, np.inf), (257, 3, np.inf), (N - 1, 1, -np.inf)]
 )
-def test_not_finite(X, source, row, column, value, what):
+def test_infinity(X, source, row, column, value):
     bad = X.copy()
+    bad[row] = np.nan  # which is no error and does not hide one
     bad[row, column] = value
     for settings in (start(), {"init_params": "random"}):
         model = GaussianMixture(K, **settings)
-        with refused(model, X, ValueError, f"X contains {what} in row {row}, column {column}\\b"):
+        with refused(model, X, ValueError, f"X contains infinity in row {row}, column {column}\\b"):
             model.fit(source(bad))
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 5])
 def test_the_first_of_several_bad_rows_is_named(X, source, n_threads):
     bad = X.copy()
-    bad[[311, 130, 399, 131], 2] = np.nan
+    bad[[311, 130, 399, 131], 2] = np.inf
     for settings in (start(), {"random_state": 0}):
         model = GaussianMixture(K, n_threads=n_threads, **settings)
-        with refused(model, X, ValueError, r"X contains NaN in row 130, column 2\b"):
+        with refused(model, X, ValueError, r"X contains infinity in row 130, column 2\b"):
             model.fit(source(bad))
 
 
 @pytest.mark.parametrize(
     "method", ["predict", "predict_proba", "score_samples", "score", "aic", "bic"]
 )
-def test_not_finite_in_an_answer(X, source, method):
+def test_infinity_in_an_answer(X, source, method):
     bad = X.copy()
-    bad[333, 1] = np.nan
+    bad[333, 1] = np.inf
     model = GaussianMixture(K, **start()).fit(X)
-    with refused(model, X, ValueError, r"X contains NaN in row 333, column 1\b"):
+    with refused(model, X, ValueError, r"X contains infinity in row 333, column 1\b"):
         answer = getattr(model, method)(source(bad))
         if hasattr(answer, "compute"):
             answer.compute()

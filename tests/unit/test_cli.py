@@ -155,9 +155,9 @@ def test_predict_goes_through_the_file_in_chunks(data, X, model, tmp_path, monke
     path = tmp_path / "answers.npy"
     succeed("predict", model, data, "-o", path, "--proba")
     np.testing.assert_array_equal(np.load(path), emdash.load(model).predict_proba(X))
-    X[100, 1] = np.nan
+    X[100, 1] = np.inf
     np.save(data, X)
-    assert "NaN in row 100, column 1" in fail("predict", model, data, "-o", path)
+    assert "infinity in row 100, column 1" in fail("predict", model, data, "-o", path)
     assert len(np.load(path)) == len(X)  # what was there before is untouched
     assert sorted(p.name for p in tmp_path.iterdir()) == ["answers.npy", "data.npy", "model.npz"]
 
@@ -227,11 +227,11 @@ class TestErrors:
         assert "expected two dimensions" in fail("fit", data, "-k", 2, "-o", path)
         assert not path.exists()
 
-    def test_nan_is_named_with_its_row(self, data, X, tmp_path):
+    def test_infinity_is_named_with_its_row(self, data, X, tmp_path):
         X = X.copy()
-        X[7, 1] = np.nan
+        X[7, 1] = np.inf
         np.save(data, X)
-        assert "NaN in row 7, column 1" in fail("fit", data, "-k", 2, "-o", tmp_path / "m")
+        assert "infinity in row 7, column 1" in fail("fit", data, "-k", 2, "-o", tmp_path / "m")
 
     def test_more_components_than_rows(self, data, tmp_path):
         message = fail("fit", data, "-k", 301, "-o", tmp_path / "m")

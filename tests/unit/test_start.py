@@ -100,13 +100,14 @@ def test_arrays_in_memory_are_not_copied():
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
-@pytest.mark.parametrize(("bad", "word"), [(np.nan, "NaN"), (-np.inf, "infinity")])
-def test_rows_that_are_not_finite_are_named(in_memory, bad, word):
+@pytest.mark.parametrize("bad", [np.inf, -np.inf])
+def test_infinite_rows_are_named(in_memory, bad):
     X = np.zeros((9_000, 3))
     X[5_000, 1] = bad
+    X[4_000, 1] = np.nan
     source = ArraySource(X) if in_memory else BatchesSource(np.array_split(X, 7))
     source = start.count_rows(source, ENGINE)
-    with pytest.raises(ValueError, match=f"{word} in row 5000, column 1"):
+    with pytest.raises(ValueError, match="infinity in row 5000, column 1"):
         rows_of(source)
 
 

@@ -106,10 +106,6 @@ def test_fewer_distinct_rows_than_clusters():
 
 
 def test_what_cannot_be_started_from():
-    X, _ = clusters()
-    X[:, 2] = np.nan
-    with pytest.raises(ValueError, match="no observed value in column 2"):
-        observed_start(X, 3, np.random.RandomState(0))
     few = np.full((10, 2), np.nan)
     few[:2] = 1.0
     with pytest.raises(ValueError, match=r"at least n_components = 3 rows .* there are 2"):

@@ -61,6 +61,11 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         names: list[str] = super()._get_param_names()
         return names
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
     def __dask_tokenize__(self) -> Any:
         """Return what Dask tells estimators apart by: all but how long their passes took."""
         return token_of(self)
@@ -86,9 +91,9 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
                 X,
                 reset=reset,
                 dtype=[np.float64, np.float32],
-                ensure_all_finite=False,  # the kernels look, and know the row
+                ensure_all_finite=False,  # NaN is data; the kernels know the row of infinity
             )
-            source = ArraySource(X)
+            source = ArraySource(X, getattr(self, "feature_names_in_", None))
         elif source.n_features == 0:
             raise ValueError(
                 "Found array with 0 feature(s) while a minimum of 1 is required "
@@ -199,7 +204,7 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     def bic(self, X: Any) -> float:
         """Return the Bayesian information criterion, ``-2 L + p log n`` [Schwarz1978]_.
 
-        Lower is better; ``n`` is the number of rows of `X`.
+        Lower is better; ``n`` is the number of rows of `X` with an observed value.
 
         Parameters
         ----------

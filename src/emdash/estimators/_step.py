@@ -8,6 +8,7 @@ from typing import Any
 from emdash.engines.base import Engine, Task
 from emdash.estimators._identity import Marked
 from emdash.models.mixture import Mixture, MixtureParameters
+from emdash.observed import refuse_columns_without_values
 from emdash.progress import Progress
 from emdash.sources.base import Source
 from emdash.statistics import Statistics
@@ -62,8 +63,10 @@ class Step:
         about = parameters
         task = self.model.task(parameters, pass_id=str(self.number))
         statistics = self._total(task)
+        n_rows, n_bytes, left_out, incomplete = statistics.counts
+        if self.number == 1 and 0 < n_rows == incomplete:  # a complete row shows every column
+            refuse_columns_without_values(self.source, self.engine)
         self._check_weight(statistics.weight)
-        n_rows, n_bytes, left_out = statistics.counts
         nearer = self.model.nearer(statistics, parameters)
         if nearer is not None:
             about = nearer
@@ -97,8 +100,8 @@ class Step:
     def _check_weight(self, weight: float) -> None:
         if weight < max(2, self.K):
             raise ValueError(
-                "Expected n_samples >= n_components and at least 2 samples but got "
-                f"n_components = {self.K}, n_samples = {weight:g}"
+                "Expected n_samples >= n_components and at least 2 samples with an observed value "
+                f"but got n_components = {self.K}, n_samples = {weight:g}"
             )
         if self.weight is not None and weight != self.weight:
             raise ValueError(

@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import StrOptions
 from emdash.checkpoint import Checkpoint
 from emdash.engines.local import usable_cores
 from emdash.estimators._base import BaseMixture
+from emdash.estimators._missing import MissingCells
 from emdash.families.covariance import SHAPES, CovarianceShape, center_of
 from emdash.families.gaussian import Gaussian, GaussianParameters
 from emdash.models.mixture import Mixture, MixtureParameters
@@ -24,7 +25,7 @@ __all__ = ["GaussianMixture"]
 Array = NDArray[np.float64]
 
 
-class GaussianMixture(BaseMixture):
+class GaussianMixture(MissingCells, BaseMixture):
     """Gaussian mixture, fitted by exact EM to data of any size.
 
     A drop-in for :class:`sklearn.mixture.GaussianMixture`: the same parameters,

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from emdash.chunk import Chunk, Rows
+from emdash.chunk import Chunk, Rows, first_infinite
 from emdash.counter import normals, uniforms
 from emdash.families.base import Family
 
@@ -96,7 +96,7 @@ class Incomplete:
             here = {name: out[block] for name, out in outputs.items()}
             if posterior(complete, rows[block], n_threads, **here) < 0:
                 continue
-            bad = _first_infinite(rows[block])
+            bad = first_infinite(rows[block])
             if bad >= 0:
                 return block.start + bad, 0
             holes = np.isnan(rows[block]).any(axis=1)
@@ -123,7 +123,7 @@ class Incomplete:
         from emdash._kernels.expect import posterior
 
         for block in _blocks(rows):
-            bad = _first_infinite(rows[block])
+            bad = first_infinite(rows[block])
             if bad >= 0:
                 return int(block.start + bad)
             out[block] = rows[block]
@@ -150,11 +150,6 @@ def _sorted(rows: Rows, numbers: NDArray[np.intp]) -> tuple[NDArray[np.intp], Ar
     return numbers, x, sort_by_pattern(rows, numbers, x)
 
 
-def _first_infinite(rows: Rows) -> int:
-    infinite = np.isinf(rows).any(axis=1)
-    return int(np.argmax(infinite)) if infinite.any() else -1
-
-
 def _spread(
     kernel: Any,
     rows: Rows,
@@ -173,21 +168,19 @@ def _spread(
 
 def answer(
     kernel: Any,
-    incomplete: Incomplete | None,
+    incomplete: Incomplete,
     rows: Rows,
     n_threads: int,
     outputs: dict[str, NDArray[Any]],
 ) -> tuple[int, int]:
-    """Write per-row outputs, of rows with missing cells too where `incomplete` is given.
+    """Write per-row outputs; `kernel` answers for complete rows.
 
-    Returns the first bad row or -1, and how many rows have nothing observed.
+    Returns the first row that holds infinity or -1, and how many rows have nothing observed.
     """
     from emdash._kernels.expect import posterior
 
     bad = posterior(kernel, rows, n_threads, **outputs)
-    if bad < 0 or incomplete is None:
-        return bad, 0
-    return incomplete.posterior(kernel, rows, n_threads, outputs)
+    return (-1, 0) if bad < 0 else incomplete.posterior(kernel, rows, n_threads, outputs)
 
 
 @dataclass(frozen=True)

@@ -45,19 +45,16 @@ _layout_of = lru_cache(maxsize=8)(Layout)
 
 
 class Mixture(Generic[Components]):
-    """A finite mixture over a family.
+    """A finite mixture over a family. NaN stands for a value that is missing at random.
 
     Parameters
     ----------
     family : Family
         The law of one component.
-    missing : bool
-        Whether NaN stands for a value that is missing at random. Otherwise it is refused.
     """
 
-    def __init__(self, family: Family[Components], missing: bool = False) -> None:
+    def __init__(self, family: Family[Components]) -> None:
         self.family = family
-        self.missing = missing
 
     def _incomplete(
         self,
@@ -69,13 +66,6 @@ class Mixture(Generic[Components]):
         centers = (about or parameters).components
         return Incomplete(self.family, parameters.components, log_weights, centers)
 
-    def _if_missing(
-        self,
-        parameters: MixtureParameters[Components],
-        about: MixtureParameters[Components] | None = None,
-    ) -> Incomplete | None:
-        return self._incomplete(parameters, about) if self.missing else None
-
     def _bind(self, parameters: MixtureParameters[Components]) -> Any:
         with np.errstate(divide="ignore"):  # a weight of zero never takes part
             return self.family.bind(parameters.components, np.log(parameters.weights))
@@ -84,7 +74,7 @@ class Mixture(Generic[Components]):
         """Return the E-step with these parameters, ready for an engine."""
         kernel = self._bind(parameters)
         layout = self._layout(kernel.n_components, kernel.n_features)
-        return Expect(kernel, layout, pass_id, self._if_missing(parameters))
+        return Expect(kernel, layout, pass_id, self._incomplete(parameters))
 
     def _layout(self, K: int, d: int) -> Layout:
         return _layout_of(self.family.fields(K, d))
@@ -110,7 +100,7 @@ class Mixture(Generic[Components]):
             self._layout(kernel.n_components, kernel.n_features),
             partial(self.statistics, parameters=about),
             pass_id,
-            self._if_missing(parameters, about),
+            self._incomplete(parameters, about),
         )
 
     def maximize(
@@ -128,11 +118,11 @@ class Mixture(Generic[Components]):
 
     def rows(self, parameters: MixtureParameters[Components], output: Output) -> PerRow:
         """Return a question with one answer per row, ready for an engine."""
-        return PerRow(self._bind(parameters), output, self._if_missing(parameters))
+        return PerRow(self._bind(parameters), output, self._incomplete(parameters))
 
     def score(self, parameters: MixtureParameters[Components]) -> Score:
         """Return the task that sums the log-likelihood only."""
-        return Score(self._bind(parameters), self._if_missing(parameters))
+        return Score(self._bind(parameters), self._incomplete(parameters))
 
     def impute(self, parameters: MixtureParameters[Components], n_features: int) -> Impute:
         """Return the task that fills missing cells with their posterior means."""

@@ -45,14 +45,14 @@ class Expect:
         How the kernel orders its sums.
     pass_id : str
         Carried by the statistics, so that passes are never mixed.
-    incomplete : Incomplete or None
-        Answers for rows with missing cells; None refuses them.
+    incomplete : Incomplete
+        Answers for rows with missing cells.
     """
 
     kernel: Any
     layout: Layout
     pass_id: str
-    incomplete: Incomplete | None = None
+    incomplete: Incomplete
 
     @property
     def arithmetic(self) -> str:
@@ -72,7 +72,7 @@ class Expect:
 
         result = Statistics.zeros(self.layout, self.pass_id)
         left_out = np.zeros(1)
-        marks = None if self.incomplete is None else np.zeros(len(chunk), np.uint8)
+        marks = np.zeros(len(chunk), np.uint8)
         bad = accumulate(
             self.kernel,
             chunk.rows,
@@ -84,11 +84,11 @@ class Expect:
         )
         if bad >= 0:
             chunk.refuse(bad)
-        if bad == SET_ASIDE and self.incomplete is not None and marks is not None:
-            self.incomplete.accumulate(
-                chunk.rows, chunk.weights, marks.view(np.bool_), result.sums, n_threads
-            )
         result.count(chunk.rows, left_out[0])
+        if bad == SET_ASIDE:
+            holes = marks.view(np.bool_)
+            self.incomplete.accumulate(chunk.rows, chunk.weights, holes, result.sums, n_threads)
+            result.count(chunk.rows[:0], incomplete=int(np.count_nonzero(holes)))
         return result
 
 
@@ -108,7 +108,7 @@ class ExpectAbout:
         Takes rows and responsibilities and returns their sums about the other parameters.
     pass_id : str
         Carried by the statistics.
-    incomplete : Incomplete or None
+    incomplete : Incomplete
         Answers for rows with missing cells, its sums about the same parameters.
     """
 
@@ -116,7 +116,7 @@ class ExpectAbout:
     layout: Layout
     statistics: Callable[[Array, Array], Statistics]
     pass_id: str
-    incomplete: Incomplete | None = None
+    incomplete: Incomplete
 
     def __call__(self, chunk: Chunk, n_threads: int) -> Statistics:
         """Return the statistics of the rows of a chunk, block by block."""
@@ -126,11 +126,10 @@ class ExpectAbout:
         total = Statistics.zeros(self.layout, self.pass_id)
         for begin in range(0, len(chunk), BLOCK_ROWS):
             rows = np.asarray(chunk.rows[begin : begin + BLOCK_ROWS], dtype=np.float64)
-            if self.incomplete is not None:
-                holes = np.asarray(np.isnan(rows).any(axis=1), dtype=np.bool_)
-                weights = None if chunk.weights is None else chunk.weights[begin:][: len(rows)]
-                self.incomplete.accumulate(rows, weights, holes, total.sums, n_threads)
-                rows = rows[~holes]
+            holes = np.asarray(np.isnan(rows).any(axis=1), dtype=np.bool_)
+            weights = None if chunk.weights is None else chunk.weights[begin:][: len(rows)]
+            self.incomplete.accumulate(rows, weights, holes, total.sums, n_threads)
+            rows = rows[~holes]
             r, log_likelihood = np.empty((len(rows), K)), np.empty(len(rows))
             posterior(self.kernel, rows, 1, responsibilities=r, log_likelihood=log_likelihood)
             total.sums[:] += self.statistics(rows, r).sums
@@ -149,15 +148,15 @@ class PerRow:
         Bound parameters.
     output : {"labels", "log_likelihood", "responsibilities", "log_densities"}
         What is asked.
-    incomplete : Incomplete or None
-        Answers for rows with missing cells; None refuses them.
+    incomplete : Incomplete
+        Answers for rows with missing cells.
     dtype, row_shape
         Type and shape of one row's answer.
     """
 
     kernel: Any
     output: Output
-    incomplete: Incomplete | None = None
+    incomplete: Incomplete
     dtype: DTypeLike = field(init=False)
     row_shape: tuple[int, ...] = field(init=False)
 
@@ -184,12 +183,12 @@ class Score:
     ----------
     kernel : object
         Bound parameters.
-    incomplete : Incomplete or None
-        Answers for rows with missing cells; None refuses them.
+    incomplete : Incomplete
+        Answers for rows with missing cells.
     """
 
     kernel: Any
-    incomplete: Incomplete | None = None
+    incomplete: Incomplete
 
     def __call__(self, chunk: Chunk, n_threads: int) -> Statistics:
         """Return the log-likelihood and the weight of a chunk."""
