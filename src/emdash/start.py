@@ -62,12 +62,25 @@ def count_rows(source: Source, engine: Engine) -> Source:
 
 @dataclass(frozen=True)
 class RowSample:
-    """Some rows of successive chunks; adding puts them one after the other."""
+    """Some rows of successive chunks; adding puts them one after the other.
+
+    Attributes
+    ----------
+    rows : (m, d)
+    weights : (m,) or None
+    """
 
     rows: Rows
+    weights: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
     def __add__(self, other: RowSample) -> RowSample:
-        return RowSample(np.concatenate([self.rows, other.rows]))
+        weights = None
+        if self.weights is not None and other.weights is not None:
+            weights = np.concatenate([self.weights, other.weights])
+        return RowSample(np.concatenate([self.rows, other.rows]), weights)
 
 
 @dataclass(frozen=True)
@@ -95,7 +108,7 @@ class TakeRows:
         bad = first_not_finite(rows)
         if bad >= 0:
             chunk.refuse(int(wanted[bad]))
-        return RowSample(rows)
+        return RowSample(rows, None if chunk.weights is None else chunk.weights[wanted])
 
 
 def first_not_finite(rows: Rows) -> int:
@@ -113,7 +126,7 @@ def starting_rows(
     K: int,
     random_state: np.random.RandomState,
     most_bytes: int | None = None,
-) -> Rows:
+) -> RowSample:
     """Return the rows to start from: all of them in memory, else a bounded sample.
 
     Parameters
@@ -143,7 +156,7 @@ def starting_rows(
         bad = first_not_finite(chunk.rows)
         if bad >= 0:
             chunk.refuse(bad)
-        return chunk.rows
+        return RowSample(chunk.rows, chunk.weights)
     most = min(SAMPLE_ROWS, max(limit // (8 * source.n_features), 100 * K))
     numbers = None
     if source.n_rows > most:
@@ -155,7 +168,7 @@ def starting_rows(
             )
         )
     sample: RowSample = engine.total(TakeRows(numbers), source)
-    return sample.rows
+    return sample
 
 
 def start_from(
@@ -165,6 +178,7 @@ def start_from(
     method: str,
     random_state: np.random.RandomState,
     n_threads: int = 1,
+    weights: Array | None = None,
 ) -> MixtureParameters[Any]:
     """Return starting parameters for `K` components.
 
@@ -175,20 +189,39 @@ def start_from(
     model : Mixture
         Does the M-step.
     K : int
-        Number of components, at most ``n``.
+        Number of components, at most the number of rows with weight.
     method : {"kmeans", "k-means++", "random", "random_from_data"}
         Where the responsibilities come from; the same draws as scikit-learn.
     random_state : RandomState
         Advanced by the draws.
     n_threads : int
         Most threads; the answer does not depend on it.
+    weights : ndarray of shape (n,), optional
+        Row weights. Rows with a weight of zero do not take part.
     """
-    means, sums = METHODS[method](rows, K, random_state, n_threads)
+    rows, weights = _with_weight(rows, weights, K)
+    means, sums = METHODS[method](rows, weights, K, random_state, n_threads)
     about = model.reference(means)
     return model.maximize(sums(model, about), about)
 
 
-def _of_labels(rows: Rows, labels: NDArray[np.intp], n_threads: int) -> Sums:
+def _with_weight(rows: Rows, weights: Array | None, K: int) -> tuple[Rows, Array | None]:
+    """Return the rows that have a weight, and the weights unless they are all the same."""
+    if weights is None:
+        return rows, None
+    used = weights > 0
+    n_used = int(np.count_nonzero(used))
+    if n_used < K:
+        raise ValueError(
+            f"Expected at least n_components = {K} rows with a weight above zero to start from, "
+            f"but there are {n_used}: decrease n_components or give more rows a weight"
+        )
+    if n_used < len(rows):
+        rows, weights = rows[used], weights[used]
+    return rows, None if (weights == weights[0]).all() else weights / weights.max()
+
+
+def _of_labels(rows: Rows, weights: Array | None, labels: NDArray[np.intp], n_threads: int) -> Sums:
     """Return what sums rows whose components are known, in one compiled pass."""
 
     def sums(model: Mixture[Any], about: MixtureParameters[Any]) -> Statistics:
@@ -196,43 +229,54 @@ def _of_labels(rows: Rows, labels: NDArray[np.intp], n_threads: int) -> Sums:
 
         task = model.task(about)
         result = Statistics.zeros(task.layout)
-        accumulate(task.kernel, rows, None, result.sums, n_threads, labels=labels)
+        accumulate(task.kernel, rows, weights, result.sums, n_threads, labels=labels)
+        result.count(rows)
         return result
 
     return sums
 
 
-def _of_blocks(blocks: Iterable[tuple[Array, Array]]) -> Sums:
-    """Return what sums blocks of rows with their responsibilities."""
+def _of_blocks(blocks: Iterable[tuple[Array, Array, Array | None]]) -> Sums:
+    """Return what sums blocks of rows with their responsibilities and weights."""
 
     def sums(model: Mixture[Any], about: MixtureParameters[Any]) -> Statistics:
-        total: Statistics = fold(model.statistics(x, r, about) for x, r in blocks)
+        total: Statistics = fold(model.statistics(x, r, about, w) for x, r, w in blocks)
         return total
 
     return sums
 
 
-def _blocks(rows: Rows) -> Iterator[Array]:
+def _blocks(rows: Rows, weights: Array | None) -> Iterator[tuple[Array, Array | None]]:
     for begin in range(0, len(rows), BLOCK_ROWS):
-        yield np.asarray(rows[begin : begin + BLOCK_ROWS], dtype=np.float64)
+        here = slice(begin, begin + BLOCK_ROWS)
+        x = np.asarray(rows[here], dtype=np.float64)
+        yield x, None if weights is None else weights[here]
 
 
 def _kmeans(
-    rows: Rows, K: int, random_state: np.random.RandomState, n_threads: int
+    rows: Rows,
+    weights: Array | None,
+    K: int,
+    random_state: np.random.RandomState,
+    n_threads: int,
 ) -> tuple[Array, Sums]:
-    centres, labels = k_means(rows, K, random_state, n_threads)
-    return centres, _of_labels(rows, labels, n_threads)
+    centres, labels = k_means(rows, K, random_state, n_threads, weights)
+    return centres, _of_labels(rows, weights, labels, n_threads)
 
 
 def _random(
-    rows: Rows, K: int, random_state: np.random.RandomState, n_threads: int
+    rows: Rows,
+    weights: Array | None,
+    K: int,
+    random_state: np.random.RandomState,
+    n_threads: int,
 ) -> tuple[Array, Sums]:
     """Return uniform random responsibilities, drawn block by block in the order of the rows."""
 
-    def draw() -> Iterator[tuple[Array, Array]]:
-        for x in _blocks(rows):
+    def draw() -> Iterator[tuple[Array, Array, Array | None]]:
+        for x, w in _blocks(rows, weights):
             r = random_state.uniform(size=(len(x), K))
-            yield x, r / r.sum(axis=1, keepdims=True)
+            yield x, r / r.sum(axis=1, keepdims=True), w
 
     mean = rows.mean(axis=0, dtype=np.float64)
     return np.broadcast_to(mean, (K, len(mean))), _of_blocks(draw())
@@ -241,21 +285,31 @@ def _random(
 def _rows_as_means(rows: Rows, indices: Any) -> tuple[Array, Sums]:
     """Return one row per component; covariances start at ``reg_covar``."""
     x = np.asarray(rows[indices], dtype=np.float64)
-    return x, _of_blocks([(x, np.eye(len(x)))])
+    return x, _of_blocks([(x, np.eye(len(x)), None)])
 
 
 def _random_from_data(
-    rows: Rows, K: int, random_state: np.random.RandomState, n_threads: int
+    rows: Rows,
+    weights: Array | None,
+    K: int,
+    random_state: np.random.RandomState,
+    n_threads: int,
 ) -> tuple[Array, Sums]:
-    return _rows_as_means(rows, random_state.choice(len(rows), size=K, replace=False))
+    p = None if weights is None else weights / weights.sum()
+    return _rows_as_means(rows, random_state.choice(len(rows), size=K, replace=False, p=p))
 
 
 def _kmeans_plusplus(
-    rows: Rows, K: int, random_state: np.random.RandomState, n_threads: int
+    rows: Rows,
+    weights: Array | None,
+    K: int,
+    random_state: np.random.RandomState,
+    n_threads: int,
 ) -> tuple[Array, Sums]:
     from sklearn.cluster import kmeans_plusplus
 
-    return _rows_as_means(rows, kmeans_plusplus(rows, K, random_state=random_state)[1])
+    found = kmeans_plusplus(rows, K, sample_weight=weights, random_state=random_state)
+    return _rows_as_means(rows, found[1])
 
 
 METHODS = {

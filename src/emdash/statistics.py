@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 __all__ = ["COUNTS", "HEADER", "Layout", "Statistics"]
 
-COUNTS = ("n_rows", "n_bytes", "left_out")
-"""What was done: rows and bytes read, and how many log-densities of a row and a component were
-ruled out by a bound instead of computed. Whole numbers, exact up to 2**53."""
+COUNTS = ("n_rows", "n_bytes", "left_out", "n_used")
+"""What was done: rows and bytes read, how many log-densities of a row and a component were ruled
+out by a bound instead of computed, and how many rows have a weight that is not zero. Whole numbers,
+exact up to 2**53."""
 
 HEADER = (*COUNTS, "log_likelihood", "weight")
 """Fields of every buffer: the counts, the log-likelihood of the rows and their total weight."""
@@ -104,15 +105,20 @@ class Statistics:
 
     @property
     def counts(self) -> list[float]:
-        """Rows, bytes and log-densities left out."""
+        """Rows, bytes, log-densities left out, and rows with weight."""
         counts: list[float] = self.buffer[: len(COUNTS)].tolist()
         return counts
 
-    def count(self, rows: NDArray[Any], left_out: float = 0.0) -> None:
-        """Add to the counts that `rows` were read, and so many log-densities left out."""
-        self.buffer[0] += len(rows)
-        self.buffer[1] += rows.nbytes
-        self.buffer[2] += left_out
+    def count(self, rows: NDArray[Any], left_out: float = 0.0, unused: int = 0) -> None:
+        """Add to the counts that `rows` were read, of which some are `unused`, without weight."""
+        self.buffer[: len(COUNTS)] += (len(rows), rows.nbytes, left_out, len(rows) - unused)
+
+    @property
+    def unit(self) -> float:
+        """What one row weighs, as a power of two: exactly 1 without row weights."""
+        if self.weight == self.n_used:
+            return 1.0
+        return float(2.0 ** round(math.log2(self.weight / self.n_used)))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name in Statistics.__slots__:

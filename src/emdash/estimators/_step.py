@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from emdash.engines.base import Engine, Task
 from emdash.estimators._identity import Marked
 from emdash.models.mixture import Mixture, MixtureParameters
 from emdash.progress import Progress
 from emdash.sources.base import Source
+from emdash.sources.weighted import check_total
 from emdash.statistics import Statistics
 
 __all__ = ["Step"]
@@ -62,15 +64,14 @@ class Step:
         about = parameters
         task = self.model.task(parameters, pass_id=str(self.number))
         statistics = self._total(task)
-        self._check_weight(statistics.weight)
-        n_rows, n_bytes, left_out = statistics.counts
+        n_rows, n_bytes, left_out, n_used = statistics.counts
+        self._check_rows(int(n_rows), int(n_used), statistics.weight)
         nearer = self.model.nearer(statistics, parameters)
         if nearer is not None:
             about = nearer
             again = self.model.task_about(parameters, about, pass_id=f"{self.number} again")
             statistics = self._total(again)
             n_bytes, left_out = n_bytes + statistics.n_bytes, statistics.left_out
-        self.n_rows = int(n_rows)
         self.progress.did(
             n_rows=int(n_rows),
             n_bytes=int(n_bytes),
@@ -94,16 +95,27 @@ class Step:
             self.learn, statistics = None, total.answer
         return statistics
 
-    def _check_weight(self, weight: float) -> None:
-        if weight < max(2, self.K):
+    def _check_rows(self, n_rows: int, n_used: int, weight: float) -> None:
+        check_total(weight, n_used)
+        if n_used < max(2, self.K):
             raise ValueError(
                 "Expected n_samples >= n_components and at least 2 samples but got "
-                f"n_components = {self.K}, n_samples = {weight:g}"
+                f"n_components = {self.K}, n_samples = {n_used}"
+                + (" with a weight above zero" if n_used < n_rows else "")
             )
-        if self.weight is not None and weight != self.weight:
-            raise ValueError(
-                f"X changed between passes: pass {self.number} read {weight:g} rows, the pass "
-                f"before {self.weight:g}. EM needs the same rows every time; an iterable must "
-                "start afresh whenever it is iterated"
+        if self.n_rows not in (None, n_rows):
+            _refuse_change(f"pass {self.number} read {n_rows} rows, the pass before {self.n_rows}")
+        # a fit that goes on in another process may have other chunks
+        if self.weight is not None and not math.isclose(weight, self.weight, rel_tol=1e-12):
+            _refuse_change(
+                f"the rows of pass {self.number} weigh {weight:.12g} together, those of the pass "
+                f"before {self.weight:.12g}"
             )
-        self.weight = weight
+        self.n_rows, self.weight = n_rows, weight
+
+
+def _refuse_change(what: str) -> NoReturn:
+    raise ValueError(
+        f"X changed between passes: {what}. EM needs the same rows every time; an iterable must "
+        "start afresh whenever it is iterated"
+    )
