@@ -103,19 +103,17 @@ class Step:
                 f"n_components = {self.K}, n_samples = {n_used}"
                 + (" with a weight above zero" if n_used < n_rows else "")
             )
-        if self.n_rows not in (None, n_rows):
-            _refuse_change(f"pass {self.number} read {n_rows} rows, the pass before {self.n_rows}")
-        # a fit that goes on in another process may have other chunks
+        # not to the bit: a fit that goes on in another process may have other chunks
         if self.weight is not None and not math.isclose(weight, self.weight, rel_tol=1e-12):
-            _refuse_change(
-                f"the rows of pass {self.number} weigh {weight:.12g} together, those of the pass "
-                f"before {self.weight:.12g}"
-            )
+            what = "rows" if weight == n_used else "units of weight"
+            self._refuse_change(f"{weight:.12g} {what}", f"{self.weight:.12g}")
+        if self.n_rows not in (None, n_rows):
+            self._refuse_change(f"{n_rows} rows", str(self.n_rows))
         self.n_rows, self.weight = n_rows, weight
 
-
-def _refuse_change(what: str) -> NoReturn:
-    raise ValueError(
-        f"X changed between passes: {what}. EM needs the same rows every time; an iterable must "
-        "start afresh whenever it is iterated"
-    )
+    def _refuse_change(self, found: str, before: str) -> NoReturn:
+        raise ValueError(
+            f"X changed between passes: pass {self.number} read {found}, the pass before "
+            f"{before}. EM needs the same rows every time; an iterable must start afresh whenever "
+            "it is iterated"
+        )
