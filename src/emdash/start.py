@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from emdash.kmeans import k_means
 from emdash.models.mixture import Mixture, MixtureParameters
 from emdash.models.passes import BLOCK_ROWS
 from emdash.sources.base import Source
+from emdash.start_weights import OfWeighted, with_weight
 from emdash.statistics import Statistics
 
 __all__ = ["METHODS", "SAMPLE_ROWS", "count_rows", "start_from", "starting_rows"]
@@ -157,18 +159,33 @@ def starting_rows(
         if bad >= 0:
             chunk.refuse(bad)
         return RowSample(chunk.rows, chunk.weights)
-    most = min(SAMPLE_ROWS, max(limit // (8 * source.n_features), 100 * K))
-    numbers = None
-    if source.n_rows > most:
-        from sklearn.utils.random import sample_without_replacement
+    least = 100 * K
+    most = min(SAMPLE_ROWS, max(limit // (8 * source.n_features), least))
+    take = TakeRows(_draw_numbers(source.n_rows, most, random_state))
+    sample: RowSample = engine.total(take, source)
+    if sample.weights is None or len(sample) == source.n_rows:
+        return sample
+    if np.count_nonzero(sample.weights) >= least:
+        return sample
+    # nearly all weights are zero: draw among the others
+    lengths = engine.total(OfWeighted(count_chunk), source).values
+    take = TakeRows(_draw_numbers(sum(lengths), most, random_state))
+    again: RowSample = engine.total(OfWeighted(take, [0, *accumulate(lengths)]), source)
+    return again
 
-        numbers = np.sort(
-            sample_without_replacement(
-                source.n_rows, most, method="tracking_selection", random_state=random_state
-            )
-        )
-    sample: RowSample = engine.total(TakeRows(numbers), source)
-    return sample
+
+def _draw_numbers(
+    n: int, most: int, random_state: np.random.RandomState
+) -> NDArray[np.integer[Any]] | None:
+    """Return so many of `n` row numbers, sorted; None if there are no more."""
+    if n <= most:
+        return None
+    from sklearn.utils.random import sample_without_replacement
+
+    drawn = sample_without_replacement(
+        n, most, method="tracking_selection", random_state=random_state
+    )
+    return np.sort(drawn)
 
 
 def start_from(
@@ -199,37 +216,21 @@ def start_from(
     weights : ndarray of shape (n,), optional
         Row weights. Rows with a weight of zero do not take part.
     """
-    rows, weights = _with_weight(rows, weights, K)
+    rows, weights = with_weight(rows, weights, K)
     means, sums = METHODS[method](rows, weights, K, random_state, n_threads)
     about = model.reference(means)
     return model.maximize(sums(model, about), about)
-
-
-def _with_weight(rows: Rows, weights: Array | None, K: int) -> tuple[Rows, Array | None]:
-    """Return the rows that have a weight, and the weights unless they are all the same."""
-    if weights is None:
-        return rows, None
-    used = weights > 0
-    n_used = int(np.count_nonzero(used))
-    if n_used < K:
-        raise ValueError(
-            f"Expected at least n_components = {K} rows with a weight above zero to start from, "
-            f"but there are {n_used}: decrease n_components or give more rows a weight"
-        )
-    if n_used < len(rows):
-        rows, weights = rows[used], weights[used]
-    return rows, None if (weights == weights[0]).all() else weights / weights.max()
 
 
 def _of_labels(rows: Rows, weights: Array | None, labels: NDArray[np.intp], n_threads: int) -> Sums:
     """Return what sums rows whose components are known, in one compiled pass."""
 
     def sums(model: Mixture[Any], about: MixtureParameters[Any]) -> Statistics:
-        from emdash._kernels.expect import accumulate
+        from emdash._kernels import expect
 
         task = model.task(about)
         result = Statistics.zeros(task.layout)
-        accumulate(task.kernel, rows, weights, result.sums, n_threads, labels=labels)
+        expect.accumulate(task.kernel, rows, weights, result.sums, n_threads, labels=labels)
         result.count(rows)
         return result
 
