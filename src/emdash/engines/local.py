@@ -111,7 +111,7 @@ class LocalEngine(Engine):
 
     def each(self, task: RowTask, source: Source) -> Any:
         """Return the answers of `task` as one NumPy array."""
-        if source.n_rows is None:
+        if source.n_rows is None or source.n_chunks is None:
             return self._each_uncounted(task, source)
         self.memory.check_answer(source.n_rows * empty_rows(task, 1).nbytes)
         answers = empty_rows(task, source.n_rows)

@@ -62,10 +62,10 @@ def _identity_of(settings: Mapping[str, Any], source: Source) -> dict[str, dict[
             "n_features": source.n_features,
             "n_rows": source.n_rows,
             "n_chunks": source.n_chunks,
+            "weights": _weights(source),
             "first_rows": _end(source, last=False),
             "last_rows": _end(source, last=True) if source.n_chunks else None,
             "rows_between": _spread(source) if source.in_memory else None,
-            "weights": _weights(source),
         },
     }
 
@@ -112,7 +112,8 @@ def _weights(source: Source) -> str:
     """Return a mark of all weights where they are in memory, else only whether there are any."""
     if isinstance(source, WeightedSource):
         return _digest(source.weights)
-    return "with the rows" if isinstance(source, ColumnWeightedSource) else "none"
+    lazy = isinstance(source, ColumnWeightedSource) or getattr(source, "weights", None) is not None
+    return "in the chunks" if lazy else "none"
 
 
 @dataclass(frozen=True)
