@@ -34,10 +34,12 @@ MAY_IMPORT = {
     "kmeans": {"_kernels"},
     "start_missing": set(),
     "observed": {"engines", "sources", "chunk"},
+    "start_weights": {"chunk"},
     "start": {
         "kmeans",
         "observed",
         "start_missing",
+        "start_weights",
         "models",
         "engines",
         "sources",

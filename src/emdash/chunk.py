@@ -44,6 +44,11 @@ class Chunk:
     def __len__(self) -> int:
         return int(self.rows.shape[0])
 
+    @property
+    def n_unused(self) -> int:
+        """How many rows have a weight of zero."""
+        return 0 if self.weights is None else len(self) - int(np.count_nonzero(self.weights))
+
     def locate(self, row: int) -> str:
         """Say in words where a row of the chunk lies in its source."""
         if self.start is None:

@@ -37,6 +37,11 @@ columns_option = click.option(
     metavar="NAMES",
     help="Columns to use, separated by commas, where they have names.  [default: all]",
 )
+weights_option = click.option(
+    "--sample-weight",
+    metavar="NAME",
+    help="Column that holds the weights of the rows, which is no feature.  [default: none]",
+)
 memory_option = click.option(
     "--memory-limit",
     metavar="SIZE",
@@ -154,6 +159,7 @@ def main() -> None:
     help="Keep in this file how far the fit has come; if it is there, go on from it.",
 )
 @columns_option
+@weights_option
 @memory_option
 @threads_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no summary.")
@@ -171,6 +177,7 @@ def fit(
     seed: int,
     checkpoint: Path | None,
     columns: str | None,
+    sample_weight: str | None,
     memory_limit: str | None,
     threads: int | None,
     quiet: bool,
@@ -210,7 +217,8 @@ def fit(
     with warnings.catch_warnings(), redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore", ConvergenceWarning)  # said below in a line
         try:
-            model.fit(open_table(data, columns and columns.split(",")))
+            names = columns and [*columns.split(","), *filter(None, [sample_weight])]
+            model.fit(open_table(data, names or None), sample_weight=sample_weight)
         except KeyboardInterrupt:
             again = f" to go on from {checkpoint}" if checkpoint else "; --checkpoint keeps a fit"
             raise click.ClickException(f"interrupted. Run the command again{again}") from None

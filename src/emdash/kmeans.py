@@ -64,7 +64,11 @@ class Scale:
 
 
 def k_means(
-    rows: NDArray[Any], K: int, random_state: np.random.RandomState, n_threads: int
+    rows: NDArray[Any],
+    K: int,
+    random_state: np.random.RandomState,
+    n_threads: int,
+    weights: Array | None = None,
 ) -> tuple[Array, NDArray[np.intp]]:
     """Return the centres and labels of ``KMeans(K, n_init=1, random_state=random_state)``.
 
@@ -78,6 +82,8 @@ def k_means(
         Advanced as scikit-learn advances it.
     n_threads : int
         Most threads of a pass; the answer does not depend on it.
+    weights : ndarray of shape (n,), float64, optional
+        Row weights, above zero. With them scikit-learn does it all.
 
     Returns
     -------
@@ -86,8 +92,8 @@ def k_means(
     labels : ndarray of shape (n,), intp
         Those of scikit-learn.
     """
-    if rows.dtype != np.float64:  # scikit-learn computes in float32 then
-        return by_scikit_learn(rows, K, "k-means++", random_state)
+    if rows.dtype != np.float64 or weights is not None:  # of float32 it computes in float32
+        return by_scikit_learn(rows, K, "k-means++", random_state, weights)
     before = random_state.get_state()
     try:
         scale = measure(rows, n_threads)
@@ -102,12 +108,17 @@ def k_means(
 
 
 def by_scikit_learn(
-    rows: NDArray[Any], K: int, init: Any, random_state: np.random.RandomState
+    rows: NDArray[Any],
+    K: int,
+    init: Any,
+    random_state: np.random.RandomState,
+    weights: Array | None = None,
 ) -> tuple[Array, NDArray[np.intp]]:
     """Return what scikit-learn itself finds."""
     from sklearn.cluster import KMeans
 
-    fit = KMeans(K, init=init, n_init=1, random_state=random_state).fit(rows)
+    fit = KMeans(K, init=init, n_init=1, random_state=random_state)
+    fit.fit(rows, sample_weight=weights)
     return np.asarray(fit.cluster_centers_, dtype=np.float64), fit.labels_.astype(np.intp)
 
 

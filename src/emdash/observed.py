@@ -28,10 +28,13 @@ class Shown:
     columns : (m,)
     rows : (m, d)
         Row ``i`` has NaN in column ``columns[i]`` if none was met.
+    weights : (m,) or None
+        Of these rows.
     """
 
     columns: NDArray[np.intp]
     rows: Rows
+    weights: NDArray[np.float64] | None
 
     @property
     def found(self) -> NDArray[np.bool_]:
@@ -40,7 +43,11 @@ class Shown:
         return seen
 
     def __add__(self, other: Shown) -> Shown:
-        return Shown(self.columns, np.where(self.found[:, None], self.rows, other.rows))
+        rows = np.where(self.found[:, None], self.rows, other.rows)
+        weights = None
+        if self.weights is not None and other.weights is not None:
+            weights = np.where(self.found, self.weights, other.weights)
+        return Shown(self.columns, rows, weights)
 
 
 @dataclass(frozen=True)
@@ -58,16 +65,21 @@ class Show:
     def __call__(self, chunk: Chunk, n_threads: int) -> Shown:
         """Return the first row of the chunk with a value, for each column."""
         rows = np.full((len(self.columns), chunk.rows.shape[1]), np.nan, chunk.rows.dtype)
+        weights = None if chunk.weights is None else np.zeros(len(self.columns))
         for i, column in enumerate(self.columns):
             seen = ~np.isnan(chunk.rows[:, column])
             if chunk.weights is not None:
                 seen &= chunk.weights > 0
             if seen.any():
                 rows[i] = chunk.rows[np.argmax(seen)]
-        return Shown(self.columns, rows)
+                if weights is not None and chunk.weights is not None:
+                    weights[i] = chunk.weights[np.argmax(seen)]
+        return Shown(self.columns, rows, weights)
 
 
-def rows_that_show(columns: Sequence[int] | NDArray[Any], source: Source, engine: Engine) -> Rows:
+def rows_that_show(
+    columns: Sequence[int] | NDArray[Any], source: Source, engine: Engine
+) -> tuple[Rows, NDArray[np.float64] | None]:
     """Return the first row with a value in a column, for each of the columns; costs a pass.
 
     Parameters
@@ -82,6 +94,8 @@ def rows_that_show(columns: Sequence[int] | NDArray[Any], source: Source, engine
     Returns
     -------
     rows : ndarray of shape (m, d)
+    weights : ndarray of shape (m,), or None
+        Their weights, if the source has any.
 
     Raises
     ------
@@ -96,7 +110,7 @@ def rows_that_show(columns: Sequence[int] | NDArray[Any], source: Source, engine
             f"Input X has no observed value in column {column}{name}: every value is NaN. Nothing "
             "can be learnt about such a column: leave it out"
         )
-    return shown.rows
+    return shown.rows, shown.weights
 
 
 def refuse_columns_without_values(source: Source, engine: Engine) -> None:

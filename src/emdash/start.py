@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from emdash.models.passes import BLOCK_ROWS
 from emdash.observed import rows_that_show
 from emdash.sources.base import Source
 from emdash.start_missing import observed_start
+from emdash.start_weights import OfWeighted, with_weight
 from emdash.statistics import Statistics
 
 __all__ = ["METHODS", "SAMPLE_ROWS", "count_rows", "start_from", "starting_rows"]
@@ -64,12 +66,25 @@ def count_rows(source: Source, engine: Engine) -> Source:
 
 @dataclass(frozen=True)
 class RowSample:
-    """Some rows of successive chunks; adding puts them one after the other."""
+    """Some rows of successive chunks; adding puts them one after the other.
+
+    Attributes
+    ----------
+    rows : (m, d)
+    weights : (m,) or None
+    """
 
     rows: Rows
+    weights: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
     def __add__(self, other: RowSample) -> RowSample:
-        return RowSample(np.concatenate([self.rows, other.rows]))
+        weights = None
+        if self.weights is not None and other.weights is not None:
+            weights = np.concatenate([self.weights, other.weights])
+        return RowSample(np.concatenate([self.rows, other.rows]), weights)
 
 
 @dataclass(frozen=True)
@@ -97,7 +112,7 @@ class TakeRows:
         bad = first_infinite(rows)
         if bad >= 0:
             chunk.refuse(int(wanted[bad]))
-        return RowSample(rows)
+        return RowSample(rows, None if chunk.weights is None else chunk.weights[wanted])
 
 
 def has_holes(rows: Rows) -> bool:
@@ -111,7 +126,7 @@ def starting_rows(
     K: int,
     random_state: np.random.RandomState,
     most_bytes: int | None = None,
-) -> Rows:
+) -> RowSample:
     """Return the rows to start from: all of them in memory, else a bounded sample.
 
     Of rows with missing cells it is always a sample, in which every column has an observed value.
@@ -145,22 +160,50 @@ def starting_rows(
         if bad >= 0:
             chunk.refuse(bad)
         if not has_holes(chunk.rows):
-            return chunk.rows
-    most = min(SAMPLE_ROWS, max(limit // (8 * source.n_features), 100 * K))
-    numbers = None
-    if source.n_rows > most:
-        from sklearn.utils.random import sample_without_replacement
-
-        numbers = np.sort(
-            sample_without_replacement(
-                source.n_rows, most, method="tracking_selection", random_state=random_state
-            )
-        )
-    sample: RowSample = engine.total(TakeRows(numbers), source)
-    unseen = np.flatnonzero(np.isnan(sample.rows).all(axis=0))
+            return RowSample(chunk.rows, chunk.weights)
+    least = 100 * K
+    most = min(SAMPLE_ROWS, max(limit // (8 * source.n_features), least))
+    sample = _sample(source, engine, most, least, random_state)
+    rows = sample.rows if sample.weights is None else sample.rows[sample.weights > 0]
+    unseen = np.flatnonzero(np.isnan(rows).all(axis=0))
     if len(unseen) == 0:
-        return sample.rows
-    return np.concatenate([sample.rows, rows_that_show(unseen, source, engine)])
+        return sample
+    return sample + RowSample(*rows_that_show(unseen, source, engine))
+
+
+def _sample(
+    source: Source,
+    engine: Engine,
+    most: int,
+    least: int,
+    random_state: np.random.RandomState,
+) -> RowSample:
+    """Return at most `most` rows, of which at least `least` have a weight, if there are so many."""
+    take = TakeRows(_draw_numbers(source.n_rows, most, random_state))
+    sample: RowSample = engine.total(take, source)
+    if sample.weights is None or len(sample) == source.n_rows:
+        return sample
+    if np.count_nonzero(sample.weights) >= least:
+        return sample
+    # nearly all weights are zero: draw among the others
+    lengths = engine.total(OfWeighted(count_chunk), source).values
+    take = TakeRows(_draw_numbers(sum(lengths), most, random_state))
+    again: RowSample = engine.total(OfWeighted(take, [0, *accumulate(lengths)]), source)
+    return again
+
+
+def _draw_numbers(
+    n: int, most: int, random_state: np.random.RandomState
+) -> NDArray[np.integer[Any]] | None:
+    """Return so many of `n` row numbers, sorted; None if there are no more."""
+    if n <= most:
+        return None
+    from sklearn.utils.random import sample_without_replacement
+
+    drawn = sample_without_replacement(
+        n, most, method="tracking_selection", random_state=random_state
+    )
+    return np.sort(drawn)
 
 
 def start_from(
@@ -170,6 +213,7 @@ def start_from(
     method: str,
     random_state: np.random.RandomState,
     n_threads: int = 1,
+    weights: Array | None = None,
 ) -> MixtureParameters[Any]:
     """Return starting parameters for `K` components.
 
@@ -181,72 +225,89 @@ def start_from(
     model : Mixture
         Does the M-step.
     K : int
-        Number of components, at most ``n``.
+        Number of components, at most the number of rows with weight.
     method : {"kmeans", "k-means++", "random", "random_from_data"}
         Where the responsibilities come from; the same draws as scikit-learn.
     random_state : RandomState
         Advanced by the draws.
     n_threads : int
         Most threads; the answer does not depend on it.
+    weights : ndarray of shape (n,), optional
+        Row weights. Rows with a weight of zero do not take part.
     """
+    rows, weights = with_weight(rows, weights, K)
     if has_holes(rows):
-        observed = observed_start(rows, K, random_state)
-        means, sums = (
-            (observed.centers, _of_labels(observed.rows, observed.labels, n_threads))
-            if method == "kmeans"
-            else METHODS[method](observed.rows, K, random_state, n_threads)
-        )
-    else:
-        means, sums = METHODS[method](rows, K, random_state, n_threads)
+        observed = observed_start(rows, K, random_state, weights)
+        rows, weights = observed.rows, None if weights is None else weights[observed.numbers]
+        if method == "kmeans":
+            return _maximized(
+                model, observed.centers, _of_labels(rows, weights, observed.labels, n_threads)
+            )
+    return _maximized(model, *METHODS[method](rows, weights, K, random_state, n_threads))
+
+
+def _maximized(model: Mixture[Any], means: Array, sums: Sums) -> MixtureParameters[Any]:
+    """Return the parameters after an M-step from sums about these means."""
     about = model.reference(means)
     return model.maximize(sums(model, about), about)
 
 
-def _of_labels(rows: Rows, labels: NDArray[np.intp], n_threads: int) -> Sums:
+def _of_labels(rows: Rows, weights: Array | None, labels: NDArray[np.intp], n_threads: int) -> Sums:
     """Return what sums rows whose components are known, in one compiled pass."""
 
     def sums(model: Mixture[Any], about: MixtureParameters[Any]) -> Statistics:
-        from emdash._kernels.expect import accumulate
+        from emdash._kernels import expect
 
         task = model.task(about)
         result = Statistics.zeros(task.layout)
-        accumulate(task.kernel, rows, None, result.sums, n_threads, labels=labels)
+        expect.accumulate(task.kernel, rows, weights, result.sums, n_threads, labels=labels)
+        result.count(rows)
         return result
 
     return sums
 
 
-def _of_blocks(blocks: Iterable[tuple[Array, Array]]) -> Sums:
-    """Return what sums blocks of rows with their responsibilities."""
+def _of_blocks(blocks: Iterable[tuple[Array, Array, Array | None]]) -> Sums:
+    """Return what sums blocks of rows with their responsibilities and weights."""
 
     def sums(model: Mixture[Any], about: MixtureParameters[Any]) -> Statistics:
-        total: Statistics = fold(model.statistics(x, r, about) for x, r in blocks)
+        total: Statistics = fold(model.statistics(x, r, about, w) for x, r, w in blocks)
         return total
 
     return sums
 
 
-def _blocks(rows: Rows) -> Iterator[Array]:
+def _blocks(rows: Rows, weights: Array | None) -> Iterator[tuple[Array, Array | None]]:
     for begin in range(0, len(rows), BLOCK_ROWS):
-        yield np.asarray(rows[begin : begin + BLOCK_ROWS], dtype=np.float64)
+        here = slice(begin, begin + BLOCK_ROWS)
+        x = np.asarray(rows[here], dtype=np.float64)
+        yield x, None if weights is None else weights[here]
 
 
 def _kmeans(
-    rows: Rows, K: int, random_state: np.random.RandomState, n_threads: int
+    rows: Rows,
+    weights: Array | None,
+    K: int,
+    random_state: np.random.RandomState,
+    n_threads: int,
 ) -> tuple[Array, Sums]:
-    centres, labels = k_means(rows, K, random_state, n_threads)
-    return centres, _of_labels(rows, labels, n_threads)
+    centres, labels = k_means(rows, K, random_state, n_threads, weights)
+    return centres, _of_labels(rows, weights, labels, n_threads)
 
 
 def _random(
-    rows: Rows, K: int, random_state: np.random.RandomState, n_threads: int
+    rows: Rows,
+    weights: Array | None,
+    K: int,
+    random_state: np.random.RandomState,
+    n_threads: int,
 ) -> tuple[Array, Sums]:
     """Return uniform random responsibilities, drawn block by block in the order of the rows."""
 
-    def draw() -> Iterator[tuple[Array, Array]]:
-        for x in _blocks(rows):
+    def draw() -> Iterator[tuple[Array, Array, Array | None]]:
+        for x, w in _blocks(rows, weights):
             r = random_state.uniform(size=(len(x), K))
-            yield x, r / r.sum(axis=1, keepdims=True)
+            yield x, r / r.sum(axis=1, keepdims=True), w
 
     mean = rows.mean(axis=0, dtype=np.float64)
     return np.broadcast_to(mean, (K, len(mean))), _of_blocks(draw())
@@ -255,21 +316,31 @@ def _random(
 def _rows_as_means(rows: Rows, indices: Any) -> tuple[Array, Sums]:
     """Return one row per component; covariances start at ``reg_covar``."""
     x = np.asarray(rows[indices], dtype=np.float64)
-    return x, _of_blocks([(x, np.eye(len(x)))])
+    return x, _of_blocks([(x, np.eye(len(x)), None)])
 
 
 def _random_from_data(
-    rows: Rows, K: int, random_state: np.random.RandomState, n_threads: int
+    rows: Rows,
+    weights: Array | None,
+    K: int,
+    random_state: np.random.RandomState,
+    n_threads: int,
 ) -> tuple[Array, Sums]:
-    return _rows_as_means(rows, random_state.choice(len(rows), size=K, replace=False))
+    p = None if weights is None else weights / weights.sum()
+    return _rows_as_means(rows, random_state.choice(len(rows), size=K, replace=False, p=p))
 
 
 def _kmeans_plusplus(
-    rows: Rows, K: int, random_state: np.random.RandomState, n_threads: int
+    rows: Rows,
+    weights: Array | None,
+    K: int,
+    random_state: np.random.RandomState,
+    n_threads: int,
 ) -> tuple[Array, Sums]:
     from sklearn.cluster import kmeans_plusplus
 
-    return _rows_as_means(rows, kmeans_plusplus(rows, K, random_state=random_state)[1])
+    found = kmeans_plusplus(rows, K, sample_weight=weights, random_state=random_state)
+    return _rows_as_means(rows, found[1])
 
 
 METHODS = {

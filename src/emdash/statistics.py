@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 __all__ = ["COUNTS", "HEADER", "Layout", "Statistics"]
 
-COUNTS = ("n_rows", "n_bytes", "left_out", "incomplete")
+COUNTS = ("n_rows", "n_bytes", "left_out", "n_used", "n_incomplete")
 """What was done: rows and bytes read, how many log-densities of a row and a component were ruled
-out by a bound instead of computed, and rows with missing cells. Whole numbers, exact to 2**53."""
+out by a bound instead of computed, how many rows have an observed value and a weight that is not
+zero, and how many have missing cells. Whole numbers, exact up to 2**53."""
 
 HEADER = (*COUNTS, "log_likelihood", "weight")
 """Fields of every buffer: the counts, the log-likelihood of the rows and their total weight."""
@@ -104,16 +105,34 @@ class Statistics:
 
     @property
     def counts(self) -> list[float]:
-        """Rows, bytes, log-densities left out and incomplete rows."""
+        """Rows, bytes, log-densities left out, rows that were used, and incomplete rows."""
         counts: list[float] = self.buffer[: len(COUNTS)].tolist()
         return counts
 
-    def count(self, rows: NDArray[Any], left_out: float = 0.0, incomplete: int = 0) -> None:
-        """Add to the counts that `rows` were read, and what became of them."""
-        self.buffer[0] += len(rows)
-        self.buffer[1] += rows.nbytes
-        self.buffer[2] += left_out
-        self.buffer[3] += incomplete
+    def count(
+        self, rows: NDArray[Any], left_out: float = 0.0, unused: int = 0, incomplete: int = 0
+    ) -> None:
+        """Add to the counts that `rows` were read, and what became of them.
+
+        Parameters
+        ----------
+        rows : ndarray
+        left_out : float
+            Log-densities that were not computed.
+        unused : int
+            Rows with nothing observed or a weight of zero.
+        incomplete : int
+            Rows with missing cells.
+        """
+        n = len(rows)
+        self.buffer[: len(COUNTS)] += (n, rows.nbytes, left_out, n - unused, incomplete)
+
+    @property
+    def unit(self) -> float:
+        """What one row weighs, as a power of two: exactly 1 without row weights."""
+        if self.weight == self.n_used:
+            return 1.0
+        return float(2.0 ** round(math.log2(self.weight / self.n_used)))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name in Statistics.__slots__:

@@ -35,16 +35,25 @@ def arrays(fit):
     return {name: np.asarray(getattr(fit, name)).tobytes() for name in ATTRIBUTES}
 
 
+def expected_failures(estimator):
+    """None for one component. The check compares fits of other rows in another order."""
+    if estimator.n_components == 1:
+        return {}
+    reason = "starts are drawn by row number; from a given start: tests/unit/test_weights.py"
+    return {"check_sample_weight_equivalence_on_dense_data": reason}
+
+
 @parametrize_with_checks(
     [
         GaussianMixture(),
         GaussianMixture(2, covariance_type="tied", n_threads=2),
         GaussianMixture(2, covariance_type="diag", init_params="random_from_data"),
         GaussianMixture(covariance_type="spherical"),
-    ]
+    ],
+    expected_failed_checks=expected_failures,
 )
 def test_scikit_learns_checks(estimator, check):
-    """No expected failures; scikit-learn itself skips what needs other array libraries."""
+    """scikit-learn itself skips what needs other array libraries."""
     check(estimator)
 
 

@@ -290,7 +290,7 @@ def test_the_sample_of_the_start_fits(stored):
         engine, seed = LocalEngine(1), np.random.RandomState(0)
         assert len(starting_rows(source, engine, 2, seed, None)) == 1000
         assert len(starting_rows(source, engine, 2, seed, 64_000)) == 1000
-        sample = starting_rows(source, engine, 2, seed, 64 * 250)
+        sample = starting_rows(source, engine, 2, seed, 64 * 250).rows
         assert sample.shape == (250, 8)
         assert len(np.unique(sample[:, 0])) == 250
         assert len(starting_rows(source, engine, 2, seed, 1)) == 200  # 100 per component

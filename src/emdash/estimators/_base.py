@@ -80,7 +80,7 @@ class BaseMixture(FittedMixture):
     def _set_parameters(self, parameters: MixtureParameters[Any]) -> None:
         """Set the fitted attributes."""
 
-    def fit(self, X: Any, y: object = None) -> Self:
+    def fit(self, X: Any, y: object = None, sample_weight: Any = None) -> Self:
         """Estimate the parameters with the EM algorithm.
 
         The model is fitted ``n_init`` times and the fit with the largest
@@ -96,6 +96,11 @@ class BaseMixture(FittedMixture):
             there is, and how to choose columns: :func:`emdash.open_table`.
         y : None
             Ignored, present by convention.
+        sample_weight : array-like of shape (n_samples,), Dask array or str, default=None
+            How much each row counts, from zero on: 2 is the row twice, 0 is the row left out.
+            For a Dask array `X` preferably a Dask array with its chunks; for a table with names
+            also the name of a column, which is then no feature. The scale of the weights changes
+            no parameter. None means 1.
 
         Returns
         -------
@@ -106,13 +111,13 @@ class BaseMixture(FittedMixture):
         ------
         ValueError
             If `X` is not a finite table of numbers with at least as many rows
-            as components, naming the row that is wrong; or if a covariance
-            collapses, naming the component.
+            as components, naming the row that is wrong; if a weight is negative or not finite,
+            naming its row; or if a covariance collapses, naming the component.
         """
-        self._fit(X)
+        self._fit(X, sample_weight)
         return self
 
-    def fit_predict(self, X: Any, y: object = None) -> Any:
+    def fit_predict(self, X: Any, y: object = None, sample_weight: Any = None) -> Any:
         """Fit to `X` and return the most probable component of each row.
 
         Parameters
@@ -120,19 +125,20 @@ class BaseMixture(FittedMixture):
         X : as in :meth:`fit`
         y : None
             Ignored, present by convention.
+        sample_weight : as in :meth:`fit`
 
         Returns
         -------
         labels : ndarray of shape (n_samples,), or a lazy Dask array
-            The same as ``fit(X).predict(X)``.
+            The same as ``fit(X).predict(X)``; of rows without weight, too.
         """
-        source = self._fit(X)
+        source = self._fit(X, sample_weight)
         return self._each(source, "labels")
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def _fit(self, X: Any) -> Source:
+    def _fit(self, X: Any, sample_weight: Any) -> Source:
         resumed = self.warm_start and hasattr(self, "converged_")
-        source = self._open(X, reset=not resumed)
+        source = self._open(X, sample_weight, reset=not resumed)
         self._check_rows(source)
         engine, model = self._engine(source), self._model()
         stop = Stop(self.tol, self.max_iter)

@@ -28,6 +28,8 @@ from emdash.sources import open_source
 from emdash.sources.array import ArraySource
 from emdash.sources.base import Source
 from emdash.sources.columns import check_names
+from emdash.sources.weighted import WeightedSource, check_total, split_column
+from emdash.start import count_rows
 
 __all__ = ["FittedMixture"]
 
@@ -82,8 +84,10 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         """Return what runs passes over the source."""
         return engine_for(source, self.n_threads, MemoryLimit(self.memory_limit))
 
-    def _open(self, X: Any, *, reset: bool) -> Source:
+    def _open(self, X: Any, sample_weight: Any = None, *, reset: bool) -> Source:
         """Return the source for `X`, with scikit-learn's checks and messages."""
+        if isinstance(sample_weight, str):
+            X, sample_weight = split_column(X, sample_weight)
         source = open_source(X)
         if source is None:
             X = validate_data(
@@ -110,7 +114,14 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
                 f"{self.n_features_in_} features as input."
             )
         check_names(source, getattr(self, "feature_names_in_", None))
-        return MemoryLimit(self.memory_limit).cut(source)
+        source = MemoryLimit(self.memory_limit).cut(source)
+        return source if sample_weight is None else self._weighted(source, sample_weight)
+
+    def _weighted(self, source: Source, sample_weight: Any) -> Source:
+        """Return the source with weights, an array or a Dask collection."""
+        if source.collection:
+            return source.weighted(sample_weight)  # type: ignore[attr-defined, no-any-return]
+        return WeightedSource(count_rows(source, self._engine(source)), sample_weight)
 
     def _each(self, source: Source, output: Output) -> Any:
         task = self._model().rows(self._parameters(), output)
@@ -161,7 +172,7 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         """
         return self._rows(X, "log_likelihood")
 
-    def score(self, X: Any, y: object = None) -> float:
+    def score(self, X: Any, y: object = None, sample_weight: Any = None) -> float:
         """Return the mean log-likelihood of the rows.
 
         Parameters
@@ -169,21 +180,25 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         X : as in :meth:`fit`
         y : None
             Ignored, present by convention.
+        sample_weight : as in :meth:`fit`
 
         Returns
         -------
         log_likelihood : float
-            Computed at once, for a Dask array too.
+            Computed at once, for a Dask array too. With weights ``sum(w l) / sum(w)``.
         """
-        log_likelihood, n = self._total_score(X)
+        log_likelihood, n = self._total_score(X, sample_weight)
         return log_likelihood / n
 
-    def _total_score(self, X: Any) -> tuple[float, float]:
-        """Return the log-likelihood of all rows and their number."""
+    def _total_score(self, X: Any, sample_weight: Any) -> tuple[float, float]:
+        """Return the log-likelihood of all rows and their total weight."""
         check_is_fitted(self)
-        source = self._open(X, reset=False)
+        source = self._open(X, sample_weight, reset=False)
         task = self._model().score(self._parameters())
         total = self._engine(source).total(task, source)
+        check_total(total.weight, total.n_used)
+        if total.weight == 0 and total.n_rows > 0 and sample_weight is not None:
+            raise ValueError("sample_weight is 0 for all rows: give at least one a weight")
         if total.weight == 0:
             raise ValueError(
                 f"Found array with 0 sample(s) (shape=(0, {source.n_features})) while a minimum "
@@ -191,26 +206,33 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             )
         return total.log_likelihood, total.weight
 
-    def aic(self, X: Any) -> float:
+    def aic(self, X: Any, sample_weight: Any = None) -> float:
         """Return the Akaike information criterion, ``-2 L + 2 p`` [Akaike1974]_; lower is better.
 
+        Weights multiply the rows' terms of ``L``: meaningful if they count rows.
+
         Parameters
         ----------
         X : as in :meth:`fit`
+        sample_weight : as in :meth:`fit`
         """
-        log_likelihood, _ = self._total_score(X)
+        log_likelihood, _ = self._total_score(X, sample_weight)
         return -2 * log_likelihood + 2 * self._n_parameters()
 
-    def bic(self, X: Any) -> float:
+    def bic(self, X: Any, sample_weight: Any = None) -> float:
         """Return the Bayesian information criterion, ``-2 L + p log n`` [Schwarz1978]_.
 
-        Lower is better; ``n`` is the number of rows of `X` with an observed value.
+        Lower is better; ``n`` is the number of rows of `X` with an observed value, with weights
+        their sum. That is right only if weights are frequencies, how often each row occurred. Other
+        weights have no number of rows in them: scaled to a sum of their effective number,
+        ``sum(w)**2 / sum(w**2)`` [Kish1965]_, they give a rough guide.
 
         Parameters
         ----------
         X : as in :meth:`fit`
+        sample_weight : as in :meth:`fit`
         """
-        log_likelihood, n = self._total_score(X)
+        log_likelihood, n = self._total_score(X, sample_weight)
         return -2 * log_likelihood + self._n_parameters() * math.log(n)
 
     def _n_parameters(self) -> int:

@@ -14,6 +14,7 @@ from emdash.checkpoint import Checkpoint, Keeper
 from emdash.chunk import Chunk
 from emdash.engines.base import Task
 from emdash.sources.base import Source
+from emdash.sources.weighted import ColumnWeightedSource, WeightedSource
 
 if TYPE_CHECKING:
     from emdash.estimators._base import BaseMixture
@@ -61,6 +62,7 @@ def _identity_of(settings: Mapping[str, Any], source: Source) -> dict[str, dict[
             "n_features": source.n_features,
             "n_rows": source.n_rows,
             "n_chunks": source.n_chunks,
+            "weights": _weights(source),
             "first_rows": _end(source, last=False),
             "last_rows": _end(source, last=True) if source.n_chunks else None,
             "rows_between": _spread(source) if source.in_memory else None,
@@ -89,15 +91,29 @@ def _end(source: Source, *, last: bool) -> list[str] | None:
         return None
     index = source.n_chunks - 1 if last and source.n_chunks else 0
     with closing(source.chunks(index, index + 1)) as chunks:  # type: ignore[type-var]
-        found = [chunk.rows[: -ROWS - 1 : -1] if last else chunk.rows[:ROWS] for chunk in chunks]
-    return [_digest(row) for rows in found for row in np.asarray(rows, dtype=np.float64)]
+        ends = slice(None, -ROWS - 1, -1) if last else slice(ROWS)
+        return [_digest(row) for chunk in chunks for row in _with_weights(chunk, ends)]
+
+
+def _with_weights(chunk: Chunk, which: Any) -> Any:
+    """Return some rows, each with its weight if it has one."""
+    rows = np.asarray(chunk.rows[which], dtype=np.float64)
+    return rows if chunk.weights is None else np.column_stack([rows, chunk.weights[which]])
 
 
 def _spread(source: Source) -> list[str]:
     """Return one mark of rows all over an array in memory."""
     (chunk,) = source.chunks()
     numbers = np.linspace(0, len(chunk) - 1, SPREAD).astype(np.intp)
-    return [_digest(np.asarray(chunk.rows[numbers], dtype=np.float64))]
+    return [_digest(_with_weights(chunk, numbers))]
+
+
+def _weights(source: Source) -> str:
+    """Return a mark of all weights where they are in memory, else only whether there are any."""
+    if isinstance(source, WeightedSource):
+        return _digest(source.weights)
+    lazy = isinstance(source, ColumnWeightedSource) or getattr(source, "weights", None) is not None
+    return "in the chunks" if lazy else "none"
 
 
 @dataclass(frozen=True)
@@ -114,7 +130,7 @@ class Marked:
 
     def __call__(self, chunk: Chunk, n_threads: int) -> MarkedSum:
         """Return the task's answer, and a mark of the chunk's first row."""
-        rows = np.asarray(chunk.rows[:1], dtype=np.float64)
+        rows = _with_weights(chunk, slice(1))
         marks = {chunk.index: _digest(rows)} if len(rows) else {}
         return MarkedSum(self.task(chunk, n_threads), marks)
 

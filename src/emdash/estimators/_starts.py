@@ -103,21 +103,22 @@ def draw_starts(
     """
     kept = estimator.checkpoint is not None
     draws = Draws(check_random_state(estimator.random_state), kept, state.random if state else None)
-    rows = None
+    sample = None
     for _ in range(state.start + 1 if state else 0, estimator.n_init):
         parameters = None
         if not estimator._is_complete(given):
-            if rows is None:
+            if sample is None:
                 source = count_rows(source, engine)
                 estimator._check_rows(source)
                 most = MemoryLimit(estimator.memory_limit).sample_bytes
-                rows = starting_rows(source, engine, estimator.n_components, draws.rows, most)
+                sample = starting_rows(source, engine, estimator.n_components, draws.rows, most)
             parameters = start_from(
-                rows,
+                sample.rows,
                 model,
                 estimator.n_components,
                 estimator.init_params,
                 draws.starts,
                 estimator.n_threads or usable_cores(),
+                sample.weights,
             )
         yield estimator._apply_init(given, parameters), draws.states() if kept else None

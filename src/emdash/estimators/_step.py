@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from emdash.engines.base import Engine, Task
 from emdash.estimators._identity import Marked
@@ -11,6 +12,7 @@ from emdash.models.mixture import Mixture, MixtureParameters
 from emdash.observed import refuse_columns_without_values
 from emdash.progress import Progress
 from emdash.sources.base import Source
+from emdash.sources.weighted import check_total
 from emdash.statistics import Statistics
 
 __all__ = ["Step"]
@@ -63,17 +65,16 @@ class Step:
         about = parameters
         task = self.model.task(parameters, pass_id=str(self.number))
         statistics = self._total(task)
-        n_rows, n_bytes, left_out, incomplete = statistics.counts
-        if self.number == 1 and 0 < n_rows == incomplete:  # a complete row shows every column
+        n_rows, n_bytes, left_out, n_used, n_incomplete = statistics.counts
+        if self.number == 1 and 0 < n_rows == n_incomplete:  # a complete row shows every column
             refuse_columns_without_values(self.source, self.engine)
-        self._check_weight(statistics.weight)
+        self._check_rows(int(n_rows), int(n_used), statistics.weight)
         nearer = self.model.nearer(statistics, parameters)
         if nearer is not None:
             about = nearer
             again = self.model.task_about(parameters, about, pass_id=f"{self.number} again")
             statistics = self._total(again)
             n_bytes, left_out = n_bytes + statistics.n_bytes, statistics.left_out
-        self.n_rows = int(n_rows)
         self.progress.did(
             n_rows=int(n_rows),
             n_bytes=int(n_bytes),
@@ -97,16 +98,25 @@ class Step:
             self.learn, statistics = None, total.answer
         return statistics
 
-    def _check_weight(self, weight: float) -> None:
-        if weight < max(2, self.K):
+    def _check_rows(self, n_rows: int, n_used: int, weight: float) -> None:
+        check_total(weight, n_used)
+        if n_used < max(2, self.K):
             raise ValueError(
-                "Expected n_samples >= n_components and at least 2 samples with an observed value "
-                f"but got n_components = {self.K}, n_samples = {weight:g}"
+                "Expected n_samples >= n_components and at least 2 samples but got "
+                f"n_components = {self.K}, n_samples = {n_used}"
+                + (" with an observed value and a weight above zero" if n_used < n_rows else "")
             )
-        if self.weight is not None and weight != self.weight:
-            raise ValueError(
-                f"X changed between passes: pass {self.number} read {weight:g} rows, the pass "
-                f"before {self.weight:g}. EM needs the same rows every time; an iterable must "
-                "start afresh whenever it is iterated"
-            )
-        self.weight = weight
+        # not to the bit: a fit that goes on in another process may have other chunks
+        if self.weight is not None and not math.isclose(weight, self.weight, rel_tol=1e-12):
+            what = "rows" if weight == n_used else "units of weight"
+            self._refuse_change(f"{weight:.12g} {what}", f"{self.weight:.12g}")
+        if self.n_rows not in (None, n_rows):
+            self._refuse_change(f"{n_rows} rows", str(self.n_rows))
+        self.n_rows, self.weight = n_rows, weight
+
+    def _refuse_change(self, found: str, before: str) -> NoReturn:
+        raise ValueError(
+            f"X changed between passes: pass {self.number} read {found}, the pass before "
+            f"{before}. EM needs the same rows every time; an iterable must start afresh whenever "
+            "it is iterated"
+        )

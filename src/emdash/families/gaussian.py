@@ -141,7 +141,7 @@ class Gaussian(Family[GaussianParameters]):
     def maximize(
         self, statistics: Statistics, parameters: GaussianParameters
     ) -> GaussianParameters:
-        N, F, S = statistics.N, statistics.F, statistics.S
+        N, F, S = _sums(statistics)
         covariances = self.shape.covariances(N, F, S, parameters.means, parameters.center)
         means = parameters.means + per_row(F, N)
         return self.parameters(N, means, self.shape.regularize(covariances, self.reg_covar))
@@ -157,13 +157,12 @@ class Gaussian(Family[GaussianParameters]):
         began with; if those it ends with are so much narrower that it should not have
         been one, the sums are taken again, too.
         """
-        shift = per_row(statistics.F, statistics.N)
+        N, F, _ = _sums(statistics)
+        shift = per_row(F, N)
         lost = self._lost_digits(statistics, shift, parameters)
         if not lost and self._single_held(statistics, shift, parameters):
             return None
-        return self.from_factors(
-            statistics.N, parameters.means + shift, parameters.precisions_cholesky
-        )
+        return self.from_factors(N, parameters.means + shift, parameters.precisions_cholesky)
 
     def _lost_digits(
         self, statistics: Statistics, shift: Array, parameters: GaussianParameters
@@ -171,7 +170,7 @@ class Gaussian(Family[GaussianParameters]):
         """Tell whether variances cancelled against shifts of the means."""
         if EPS * (shift**2).max() <= LOST * self.reg_covar:
             return False  # whatever the variances are; in small fits they cost a tenth of the time
-        N, F, S = statistics.N, statistics.F, statistics.S
+        N, F, S = _sums(statistics)
         variances = self.shape.variances(N, F, S, parameters.means, parameters.center)
         kept = LOST * (np.maximum(variances, 0) + self.reg_covar)
         return bool((EPS * shift**2 > kept)[N >= 1].any())
@@ -182,7 +181,7 @@ class Gaussian(Family[GaussianParameters]):
         """Tell whether a pass in float32, if it was one, was good enough for what it found."""
         if self._single(parameters) is None:
             return True
-        N, F, S = statistics.N, statistics.F, statistics.S
+        N, F, S = _sums(statistics)
         found = self.shape.covariances(N, F, S, parameters.means, parameters.center)
         return holds(self.shape.regularize(found, self.reg_covar)[N >= 1], shift[N >= 1])
 
@@ -243,3 +242,9 @@ class Gaussian(Family[GaussianParameters]):
 
     def count_parameters(self, K: int, d: int) -> int:
         return K * d + self.shape.count_parameters(K, d)
+
+
+def _sums(statistics: Statistics) -> tuple[Array, Array, Array]:
+    """Return the sums in a unit in which a row weighs about one, exactly: no rule depends on it."""
+    N, F, S, unit = statistics.N, statistics.F, statistics.S, statistics.unit
+    return (N, F, S) if unit == 1 else (N / unit, F / unit, S / unit)

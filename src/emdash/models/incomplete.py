@@ -67,20 +67,27 @@ class Incomplete:
         incomplete: NDArray[np.bool_],
         sums: Array,
         n_threads: int,
-    ) -> None:
-        """Add to `sums` those of the rows that are marked in `incomplete`, (n,)."""
+    ) -> int:
+        """Add to `sums` those of the rows that are marked in `incomplete`, (n,).
+
+        Returns how many rows that have a weight have nothing observed.
+        """
         from emdash._kernels.expect import accumulate
 
         part = np.empty_like(sums)
+        n_empty = 0
         for block in _blocks(rows):
             numbers = np.flatnonzero(incomplete[block]) + block.start
             numbers, x, empty = _sorted(rows, numbers)
             observed = slice(0, len(x) - empty)
+            left = numbers[observed.stop :]
+            n_empty += len(left) if weights is None else int(np.count_nonzero(weights[left]))
             if observed.stop == 0:
                 continue
             w = None if weights is None else weights[numbers[observed]]
             accumulate(self.kernel, x[observed], w, part, n_threads)
             sums += part
+        return n_empty
 
     def posterior(
         self, complete: Any, rows: Rows, n_threads: int, outputs: dict[str, NDArray[Any]]

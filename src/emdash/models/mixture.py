@@ -184,7 +184,11 @@ class Mixture(Generic[Components]):
         return MixtureParameters(np.full(K, 1 / K), self.family.reference(means))
 
     def statistics(
-        self, rows: Array, r: Array, parameters: MixtureParameters[Components]
+        self,
+        rows: Array,
+        r: Array,
+        parameters: MixtureParameters[Components],
+        weights: Array | None = None,
     ) -> Statistics:
         """Return the statistics of rows with given responsibilities, in plain NumPy.
 
@@ -192,16 +196,21 @@ class Mixture(Generic[Components]):
         ----------
         rows : (n, d)
         r : (n, K)
-            Responsibilities times row weights.
+            Responsibilities.
         parameters : MixtureParameters
             What the sums are taken about.
+        weights : (n,), optional
+            Row weights; None means one.
         """
         K, d = r.shape[1], rows.shape[1]
         result = Statistics.zeros(self._layout(K, d))
+        if weights is not None:
+            r = r * weights[:, None]
         for name, value in self.family.statistics(rows, r, parameters.components).items():
             getattr(result, name)[...] = value
-        result.sums[1] = len(rows)
-        result.count(rows)
+        result.sums[1] = len(rows) if weights is None else weights.sum()
+        unused = 0 if weights is None else int(np.count_nonzero(weights == 0))
+        result.count(rows, unused=unused)
         return result
 
     def count_parameters(self, K: int, d: int) -> int:

@@ -70,13 +70,14 @@ class Expect:
         """Return the statistics of the rows of a chunk."""
         from emdash._kernels.expect import accumulate
 
-        result = Statistics.zeros(self.layout, self.pass_id)
+        result, unused = Statistics.zeros(self.layout, self.pass_id), chunk.n_unused
         left_out = np.zeros(1)
         marks = np.zeros(len(chunk), np.uint8)
+        weights, unit = self._in_range(chunk.weights)
         bad = accumulate(
             self.kernel,
             chunk.rows,
-            chunk.weights,
+            weights,
             result.sums,
             n_threads,
             left_out=left_out,
@@ -84,12 +85,22 @@ class Expect:
         )
         if bad >= 0:
             chunk.refuse(bad)
-        result.count(chunk.rows, left_out[0])
+        n_incomplete = 0
         if bad == SET_ASIDE:
             holes = marks.view(np.bool_)
-            self.incomplete.accumulate(chunk.rows, chunk.weights, holes, result.sums, n_threads)
-            result.count(chunk.rows[:0], incomplete=int(np.count_nonzero(holes)))
+            n_incomplete = int(np.count_nonzero(holes))
+            unused += self.incomplete.accumulate(chunk.rows, weights, holes, result.sums, n_threads)
+        if unit != 1:
+            result.sums[:] *= unit
+        result.count(chunk.rows, left_out[0], unused, n_incomplete)
         return result
+
+    def _in_range(self, weights: Array | None) -> tuple[Array | None, float]:
+        """Return weights that float32 can hold, and their unit, a power of two: it costs no bit."""
+        if weights is None or self.arithmetic == "float64":
+            return weights, 1.0
+        unit = 2.0 ** np.frexp(weights.max(initial=0.0))[1]
+        return weights / unit, float(unit)
 
 
 @dataclass(frozen=True)
@@ -105,7 +116,7 @@ class ExpectAbout:
     layout : Layout
         How the sums are ordered.
     statistics : callable
-        Takes rows and responsibilities and returns their sums about the other parameters.
+        Takes rows, responsibilities and `weights`, and returns the sums about the other parameters.
     pass_id : str
         Carried by the statistics.
     incomplete : Incomplete
@@ -114,7 +125,7 @@ class ExpectAbout:
 
     kernel: Any
     layout: Layout
-    statistics: Callable[[Array, Array], Statistics]
+    statistics: Callable[..., Statistics]
     pass_id: str
     incomplete: Incomplete
 
@@ -123,19 +134,24 @@ class ExpectAbout:
         from emdash._kernels.expect import posterior
 
         K = self.kernel.n_components
-        total = Statistics.zeros(self.layout, self.pass_id)
+        total, unused = Statistics.zeros(self.layout, self.pass_id), chunk.n_unused
         for begin in range(0, len(chunk), BLOCK_ROWS):
             rows = np.asarray(chunk.rows[begin : begin + BLOCK_ROWS], dtype=np.float64)
             holes = np.asarray(np.isnan(rows).any(axis=1), dtype=np.bool_)
             weights = None if chunk.weights is None else chunk.weights[begin:][: len(rows)]
-            self.incomplete.accumulate(rows, weights, holes, total.sums, n_threads)
+            unused += self.incomplete.accumulate(rows, weights, holes, total.sums, n_threads)
             rows = rows[~holes]
+            weights = None if weights is None else weights[~holes]
             r, log_likelihood = np.empty((len(rows), K)), np.empty(len(rows))
             posterior(self.kernel, rows, 1, responsibilities=r, log_likelihood=log_likelihood)
-            total.sums[:] += self.statistics(rows, r).sums
-            total.sums[0] += log_likelihood.sum()
-        total.count(chunk.rows)
+            total.sums[:] += self.statistics(rows, r, weights=weights).sums
+            total.sums[0] += _weighted_sum(log_likelihood, weights)
+        total.count(chunk.rows, unused=unused)
         return total
+
+
+def _weighted_sum(values: Array, weights: Array | None) -> Any:
+    return values.sum() if weights is None else (weights * values).sum()
 
 
 @dataclass(frozen=True)
@@ -192,16 +208,20 @@ class Score:
 
     def __call__(self, chunk: Chunk, n_threads: int) -> Statistics:
         """Return the log-likelihood and the weight of a chunk."""
-        result, weight = Statistics.zeros(Layout()), float(len(chunk))
+        result, n_used = Statistics.zeros(Layout()), 0
         values = np.empty(min(len(chunk), SCORE_ROWS))
         for begin in range(0, len(chunk), SCORE_ROWS):
             rows = chunk.rows[begin : begin + SCORE_ROWS]
+            weights = None if chunk.weights is None else chunk.weights[begin:][: len(rows)]
             outputs = {"log_likelihood": values[: len(rows)]}
             bad, n_empty = answer(self.kernel, self.incomplete, rows, n_threads, outputs)
             if bad >= 0:
                 chunk.refuse(begin + bad)
-            result.sums[0] += values[: len(rows)].sum()
-            weight -= n_empty
-        result.sums[1] = weight
-        result.count(chunk.rows)
+            result.sums[0] += _weighted_sum(values[: len(rows)], weights)
+            used = np.ones(len(rows)) if weights is None else weights
+            if n_empty:
+                used = used[~np.isnan(rows).all(axis=1)]
+            result.sums[1] += used.sum()
+            n_used += int(np.count_nonzero(used))
+        result.count(chunk.rows, unused=len(chunk) - n_used)
         return result

@@ -7,15 +7,18 @@ Must never know: chunks, parts, who computes.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from dask.array import from_array
 from dask.utils import format_bytes
 
-from emdash.sources.base import check_dtype
+from emdash.sources.base import check_dtype, is_lazy
+from emdash.sources.weighted import as_weights
 
-__all__ = ["as_array", "is_frame", "join_columns", "refuse_transfers"]
+__all__ = ["as_array", "is_frame", "join_columns", "refuse_transfers", "weights_like"]
 
 
 def is_frame(collection: Any) -> bool:
@@ -79,6 +82,54 @@ def join_columns(array: Any) -> Any:
         stacklevel=2,
     )
     return joined
+
+
+def weights_like(weights: Any, array: Any) -> Any:
+    """Return the weights of the rows of an array, as a Dask array with its chunks.
+
+    Parameters
+    ----------
+    weights : array-like, Dask array, Dask series or xarray.DataArray of shape (n,)
+    array : dask.array.Array of shape (n, d)
+
+    Raises
+    ------
+    ValueError
+        If they cannot be brought together, saying how they can.
+    """
+    chunks = array.chunks[0]
+    known = not any(map(math.isnan, chunks))
+    if not is_lazy(weights):
+        if not known:
+            raise ValueError(
+                "sample_weight is an array in memory, but the Dask array X does not know where "
+                "its chunks begin: call X.compute_chunk_sizes() first, or give a Dask array with "
+                "a chunk for each chunk of X"
+            )
+        return from_array(as_weights(weights, sum(chunks)), chunks=(chunks,), name=False)
+    if hasattr(type(weights), "to_dask_array"):
+        weights = weights.to_dask_array()
+    elif not hasattr(type(weights), "numblocks"):
+        weights = getattr(weights, "data", weights)  # xarray
+    check_dtype(weights.dtype, "sample_weight")
+    if weights.ndim != 1:
+        raise ValueError(
+            f"sample_weight has shape {weights.shape}, expected one weight per row: one dimension"
+        )
+    mine = weights.chunks[0]
+    if known and not any(map(math.isnan, mine)):
+        if sum(mine) != sum(chunks):
+            raise ValueError(
+                f"sample_weight has {sum(mine)} elements, but X {sum(chunks)} rows: expected one "
+                "weight per row"
+            )
+        return weights if mine == chunks else weights.rechunk((chunks,), method="tasks")
+    if len(mine) != len(chunks):
+        raise ValueError(
+            f"sample_weight has {len(mine)} chunks, X {len(chunks)}, and not all of their lengths "
+            "are known: give both the same chunks, or call compute_chunk_sizes() on both"
+        )
+    return weights
 
 
 def refuse_transfers(graph: Mapping[Any, Any]) -> None:

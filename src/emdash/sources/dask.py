@@ -14,16 +14,22 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import dask
 import numpy as np
-from dask._task_spec import Task, convert_legacy_graph
+from dask._task_spec import Task, TaskRef, convert_legacy_graph
 from dask.base import normalize_token
 
 from emdash.chunk import Chunk
 from emdash.sources.base import Source, as_rows, check_dtype
-from emdash.sources.collections import as_array, is_frame, join_columns, refuse_transfers
+from emdash.sources.collections import (
+    as_array,
+    is_frame,
+    join_columns,
+    refuse_transfers,
+    weights_like,
+)
 from emdash.sources.recipe import Recipe, recipes
 from emdash.sources.shared import (
     Compute,
@@ -33,6 +39,7 @@ from emdash.sources.shared import (
     result_of,
     share,
 )
+from emdash.sources.weighted import as_weights, check_weights
 
 __all__ = ["DaskPart", "DaskSource", "normalize_token"]
 
@@ -40,6 +47,13 @@ Key = Any
 
 REPETITION = 2.0
 """How often a pass may compute a task, on average, before that is mentioned."""
+
+
+class _Weighted(NamedTuple):
+    """A block of rows and the block of their weights, brought together by a task."""
+
+    rows: Any
+    weights: Any
 
 
 @dataclass
@@ -98,12 +112,18 @@ class DaskPart:
             if todo[offset].keeps_too_much(values, block):
                 values = {**self._given}
                 todo = self._prepare_again(offset + 1)
-            rows = as_rows(block, self.n_features, f"chunk {index} of X")
+            chunk = self._chunk(block, index, self.starts[offset])
             del block
-            chunk = Chunk(rows, index, self.starts[offset])
-            del rows
             yield chunk
             del chunk  # before the next one is computed
+
+    def _chunk(self, block: Any, index: int, start: int | None) -> Chunk:
+        rows, weights = block if isinstance(block, _Weighted) else (block, None)
+        rows = as_rows(rows, self.n_features, f"chunk {index} of X")
+        if weights is None:
+            return Chunk(rows, index, start)
+        weights = as_weights(weights, len(rows), f"chunk {index} of ")
+        return check_weights(Chunk(rows, index, start, weights))
 
     def _nodes(self) -> dict[Key, Any]:
         """Return the graph; futures of this process become tasks that wait for them."""
@@ -142,6 +162,11 @@ def _ancestors(
     return tasks, futures
 
 
+def _graph_of(collections: Sequence[Any]) -> dict[Key, Any]:
+    """Return the graph of one collection, or of two together."""
+    return {key: task for found in collections for key, task in found.__dask_graph__().items()}
+
+
 class DaskSource(Source):
     """A two-dimensional Dask collection, chunked along its rows.
 
@@ -156,6 +181,8 @@ class DaskSource(Source):
         What is computed.
     frame : dask.dataframe.DataFrame or None
         What was given, if it has an index that answers should keep.
+    weights : dask.array.Array or None
+        Weights of the rows, in the same chunks.
 
     Raises
     ------
@@ -167,6 +194,7 @@ class DaskSource(Source):
 
     collection = True
     n_chunks: int
+    weights: Any = None
 
     def __init__(self, collection: Any) -> None:
         self.frame = collection if is_frame(collection) else None
@@ -211,17 +239,39 @@ class DaskSource(Source):
         source._count(lengths)
         return source
 
+    def weighted(self, weights: Any) -> DaskSource:
+        """Return the same array with weights for its rows.
+
+        Parameters
+        ----------
+        weights : array-like, Dask array or series of shape (n,)
+            Each block is loaded with the block of X that it belongs to, in one task.
+        """
+        source = copy.copy(self)
+        source.weights = weights_like(weights, self.array)
+        source._keys = [("emdash-weighted", index) for index in range(self.n_chunks)]
+        return source
+
+    def _pairs(self) -> dict[Key, Any]:
+        """Return the tasks that bring rows and weights together."""
+        if self.weights is None:
+            return {}
+        rows, weights = self.array.__dask_keys__(), self.weights.__dask_keys__()
+        pairs = zip(self._keys, rows, weights, strict=True)
+        return {key: Task(key, _Weighted, TaskRef(row[0]), TaskRef(w)) for key, row, w in pairs}
+
     def _tasks(self) -> dict[Key, Any]:
         """Return the tasks of all chunks, optimised unless persisted results hang on them."""
-        graph = dict(self.array.__dask_graph__())
+        collections = [self.array] if self.weights is None else [self.array, self.weights]
+        graph = _graph_of(collections)
         refuse_transfers(graph)
         futures = buried_futures(graph)
         futures.update((key, task) for key, task in graph.items() if is_future(task))
         if not futures:
-            graph = dict(dask.optimize(self.array)[0].__dask_graph__())
+            graph = _graph_of(dask.optimize(*collections))
         # not optimised otherwise: that would bury the futures inside fused tasks
         nodes = convert_legacy_graph({k: v for k, v in graph.items() if k not in futures})
-        return {**nodes, **futures}
+        return {**nodes, **futures, **self._pairs()}
 
     def parts(self, length: int, compute: Compute = compute_here) -> list[DaskPart]:
         """Cut the array into runs of `length` chunks, each with its own tasks only.
