@@ -179,6 +179,7 @@ def _sample(
     random_state: np.random.RandomState,
 ) -> RowSample:
     """Return at most `most` rows, of which at least `least` have a weight, if there are so many."""
+    assert source.n_rows is not None
     take = TakeRows(_draw_numbers(source.n_rows, most, random_state))
     sample: RowSample = engine.total(take, source)
     if sample.weights is None or len(sample) == source.n_rows:

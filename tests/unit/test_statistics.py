@@ -45,7 +45,7 @@ def test_kernels_write_behind_the_counts():
     statistics.sums[:] = np.arange(SIZE - len(COUNTS))
     assert (statistics.log_likelihood, statistics.weight) == (0.0, 1.0)
     np.testing.assert_array_equal(statistics.N, [2, 3])
-    assert [getattr(statistics, name) for name in COUNTS] == [0, 0, 0, 0]
+    assert [getattr(statistics, name) for name in COUNTS] == [0] * len(COUNTS)
 
 
 def test_counts_add_up():
