@@ -14,7 +14,10 @@ from sklearn.utils._param_validation import StrOptions
 from emdash.checkpoint import Checkpoint
 from emdash.engines.local import usable_cores
 from emdash.estimators._base import BaseMixture
-from emdash.families.covariance import SHAPES, CovarianceShape, center_of
+from emdash.estimators._compatibility import PrivateMethods
+from emdash.estimators._exchange import Exchange
+from emdash.estimators._given import from_attributes
+from emdash.families.covariance import SHAPES, CovarianceShape
 from emdash.families.gaussian import Gaussian, GaussianParameters
 from emdash.models.mixture import Mixture, MixtureParameters
 from emdash.progress import Pass
@@ -24,7 +27,7 @@ __all__ = ["GaussianMixture"]
 Array = NDArray[np.float64]
 
 
-class GaussianMixture(BaseMixture):
+class GaussianMixture(Exchange, PrivateMethods):
     """Gaussian mixture, fitted by exact EM to data of any size.
 
     A drop-in for :class:`sklearn.mixture.GaussianMixture`: the same parameters,
@@ -251,7 +254,7 @@ class GaussianMixture(BaseMixture):
             components = family.parameters(weights, means, parameters.components.covariances)
         return MixtureParameters(weights, components)
 
-    def _set_parameters(self, parameters: MixtureParameters[GaussianParameters]) -> None:
+    def _keep(self, parameters: MixtureParameters[GaussianParameters]) -> None:
         components = parameters.components
         self.weights_ = parameters.weights
         self.means_ = components.means
@@ -260,17 +263,7 @@ class GaussianMixture(BaseMixture):
         self.precisions_ = self._shape.precisions(components.precisions_cholesky)
 
     def _parameters(self) -> MixtureParameters[GaussianParameters]:
-        weights = np.asarray(self.weights_, dtype=np.float64)
-        means = np.asarray(self.means_, dtype=np.float64)
-        factors = self._shape.upper(np.asarray(self.precisions_cholesky_, dtype=np.float64))
-        # a model whose attributes were set by hand often has no covariances
-        covariances = getattr(self, "covariances_", None)
-        if covariances is None:
-            covariances = self._shape.covariances_of(factors)
-        components = GaussianParameters(
-            means, np.asarray(covariances, dtype=np.float64), factors, center_of(weights, means)
-        )
-        return MixtureParameters(weights, components)
+        return from_attributes(self._shape, vars(self))
 
 
 def _check_given(value: ArrayLike, name: str, shape: tuple[int, ...]) -> Array:
