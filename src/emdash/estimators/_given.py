@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 
-from emdash.families.agreement import disagreeing, has_matrices
+from emdash.families.agreement import belong_together, disagreeing, has_matrices
 from emdash.families.covariance import SHAPES, CovarianceShape, center_of
 from emdash.families.gaussian import GaussianParameters
 from emdash.models.mixture import MixtureParameters
@@ -89,12 +89,23 @@ def from_attributes(shape: CovarianceShape, attributes: Mapping[str, Any]) -> Pa
             raise NotFittedError(f"a mixture needs {name}: fit it, or set the attribute")
     means = as_means(attributes["means_"], "means_")
     weights = _weights(attributes["weights_"], "weights_", len(means))
-    found = {
-        name: _array(attributes[name], name, shape.array_shape(*means.shape))
-        for name in ("covariances_", "precisions_cholesky_")
-        if attributes.get(name) is not None
-    }
-    covariances, factors = found.get("covariances_"), found.get("precisions_cholesky_")
+    given = [attributes.get(name) for name in ("covariances_", "precisions_cholesky_")]
+    expected = shape.array_shape(*means.shape)
+    covariances = None if given[0] is None else _shaped(given[0], "covariances_", expected)
+    factors = None if given[1] is None else _shaped(given[1], "precisions_cholesky_", expected)
+    if covariances is None or factors is None or not belong_together(shape, covariances, factors):
+        eps = max(_eps(value) for value in given)
+        covariances, factors = _reconciled(shape, covariances, factors, eps)
+    components = GaussianParameters(means, covariances, factors, center_of(weights, means))
+    return MixtureParameters(weights, components)
+
+
+def _reconciled(
+    shape: CovarianceShape, covariances: Array | None, factors: Array | None, eps: float
+) -> tuple[Array, Array]:
+    """Return covariances and upper-triangular factors that belong together, of one or both."""
+    if factors is not None:
+        _check_finite(factors, "precisions_cholesky_")
     if covariances is None:
         if factors is None:
             raise NotFittedError(
@@ -102,21 +113,20 @@ def from_attributes(shape: CovarianceShape, attributes: Mapping[str, Any]) -> Pa
                 "means_: set one of them"
             )
         factors = _upper(factors, shape)
-        covariances = shape.covariances_of(factors)
-    elif factors is None:
-        covariances = _symmetric(covariances, "covariances_", shape)
-        factors = _factored(covariances, "covariances_", shape, shape.factor)
-    else:
-        off = disagreeing(shape, covariances, factors, _eps(attributes))
+        return shape.covariances_of(factors), factors
+    _check_finite(covariances, "covariances_")
+    if factors is not None:
+        off = disagreeing(shape, covariances, factors, eps)
         if len(off) == 0:
-            factors = _upper(factors, shape)
-        else:
-            covariances = _symmetric(covariances, "covariances_", shape)
-            own = _factored(covariances, "covariances_", shape, shape.factor)
-            _report(off, shape, covariances, factors, _eps(attributes))
-            factors = own
-    center = center_of(weights, means)
-    return MixtureParameters(weights, GaussianParameters(means, covariances, factors, center))
+            return covariances, _upper(factors, shape)
+        if has_matrices(shape):  # the transpose of a factor means no harm
+            turned = np.swapaxes(factors, -1, -2)
+            off = np.intersect1d(off, disagreeing(shape, covariances, turned, eps))
+    covariances = _symmetric(covariances, "covariances_", shape)
+    own = _factored(covariances, "covariances_", shape, shape.factor)
+    if factors is not None and len(off) > 0:
+        _warn(shape, off)
+    return covariances, own
 
 
 def covariance_type_of(name: str, value: Any, K: int, d: int) -> str:
@@ -142,6 +152,12 @@ def covariance_type_of(name: str, value: Any, K: int, d: int) -> str:
 
 
 def _array(value: Any, name: str, shape: tuple[int, ...]) -> Array:
+    array = _shaped(value, name, shape)
+    _check_finite(array, name)
+    return array
+
+
+def _shaped(value: Any, name: str, shape: tuple[int, ...]) -> Array:
     array = _numbers(value, name)
     if array.shape != shape:
         raise ValueError(f"{name} should have the shape {shape}, but got {array.shape}")
@@ -149,26 +165,31 @@ def _array(value: Any, name: str, shape: tuple[int, ...]) -> Array:
 
 
 def _numbers(value: Any, name: str) -> Array:
-    """Return finite numbers as float64, without a copy if they are."""
+    """Return numbers as float64, without a copy if they are."""
     try:
         array = np.asarray(value)
+        if array.dtype == np.float64:
+            return array
         if array.dtype.kind not in "fiubO":
             raise TypeError(f"dtype {array.dtype}")
-        array = array.astype(np.float64, copy=False)
+        return array.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} should be an array of real numbers ({error})") from None
+
+
+def _check_finite(array: Array, name: str) -> None:
     if not np.isfinite(array).all():
         place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise ValueError(
             f"{name}[{', '.join(map(str, place))}] is {array[place]}: "
             "parameters of a mixture are finite"
         )
-    return array
 
 
 def as_means(value: Any, name: str = "means") -> Array:
     """Return means as float64, without a copy if they are; refuse what are none."""
     means = _numbers(value, name)
+    _check_finite(means, name)
     if means.ndim != 2 or 0 in means.shape:
         raise ValueError(
             f"{name} should have the shape (n_components, n_features), but got {means.shape}: "
@@ -178,8 +199,9 @@ def as_means(value: Any, name: str = "means") -> Array:
 
 
 def _weights(value: Any, name: str, K: int) -> Array:
-    weights = _array(value, name, (K,))
-    if weights.min() < 0:
+    weights = _shaped(value, name, (K,))
+    if not weights.min() >= 0:
+        _check_finite(weights, name)
         k = int(np.argmin(weights))
         raise ValueError(f"{name} of component {k} is {weights[k]:.6g}: weights are 0 or more")
     total = float(weights.sum())
@@ -263,28 +285,16 @@ def _upper(factors: Array, shape: CovarianceShape) -> Array:
     )
 
 
-def _eps(attributes: Mapping[str, Any]) -> float:
-    """Return the relative rounding error of the covariances and factors that were set."""
-    given = (attributes["covariances_"], attributes["precisions_cholesky_"])
-    types = [np.asarray(array).dtype for array in given]
-    return max(float(np.finfo(t if t.kind == "f" else np.float64).eps) for t in types)
+def _eps(value: Any) -> float:
+    """Return the relative rounding error of numbers as they were set."""
+    dtype = np.asarray(value).dtype
+    return float(np.finfo(dtype if dtype.kind == "f" else np.float64).eps)
 
 
-def _report(
-    off: NDArray[np.intp],
-    shape: CovarianceShape,
-    covariances: Array,
-    factors: Array,
-    eps: float,
-) -> None:
-    """Warn of factors that disagree with covariances, unless their transpose does not."""
-    turned = np.swapaxes(factors, -1, -2) if has_matrices(shape) else factors
-    wrong = np.intersect1d(off, disagreeing(shape, covariances, turned, eps))
-    if len(wrong) == 0:
-        return
-    others = f" (and of {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+def _warn(shape: CovarianceShape, off: NDArray[np.intp]) -> None:
+    others = f" (and of {len(off) - 1} more)" if len(off) > 1 else ""
     warnings.warn(
-        f"covariances_ and precisions_cholesky_ of {_component(shape, int(wrong[0]))}{others} "
+        f"covariances_ and precisions_cholesky_ of {_component(shape, int(off[0]))}{others} "
         "disagree; the covariances are used. To use the factors, delete covariances_; to be rid "
         "of this warning, delete precisions_cholesky_",
         UserWarning,

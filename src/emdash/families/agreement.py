@@ -1,20 +1,22 @@
 """Whether covariances and the Cholesky factors of their precisions belong together.
 
-Of a fit they always do; parameters that were set or edited by hand are looked at again by every
-call that uses them, so the look costs ``K d**2`` operations and not ``K d**3``. Letters are those
-of ``docs/formulas.md``.
+Of a fit they do; but attributes can be set or edited by hand at any time, so every call that uses
+them looks: quickly, in ``K d**2`` operations, and closely only at what looks wrong. Letters are
+those of ``docs/formulas.md``.
 
 Must never know: mixing weights, rows, estimators.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
 from emdash.families.covariance import CovarianceShape
 
-__all__ = ["disagreeing", "has_matrices"]
+__all__ = ["belong_together", "disagreeing", "has_matrices"]
 
 Array = NDArray[np.float64]
 
@@ -29,6 +31,44 @@ def has_matrices(shape: CovarianceShape) -> bool:
     return shape.array_shape(1, 2)[-2:] == (2, 2)
 
 
+def belong_together(shape: CovarianceShape, covariances: Array, factors: Array) -> bool:
+    """Tell whether these are covariances and their upper-triangular factors, as a fit leaves them.
+
+    Meant to be quick, since nearly always they are. What is not finite does not belong together.
+    """
+    with np.errstate(all="ignore"):
+        if not has_matrices(shape):
+            off = np.abs(covariances * factors**2 - 1).max()
+            return bool(off <= DIFFERS) and bool(factors.min() > 0)
+        d = covariances.shape[-1]
+        v, below = _probes(d)
+        flat = factors.reshape(-1, d * d)
+        if (flat @ below).any() or not flat[:, :: d + 1].min() > 0:
+            return False
+        return bool(_off(covariances, factors, v).max() <= DIFFERS)
+
+
+@lru_cache(maxsize=16)
+def _probes(d: int) -> tuple[Array, Array]:
+    """Return vectors that tell matrices apart: (d,), and (d * d,) that sees what is below.
+
+    No entry is small, but for the zeros of the second, and none is a simple ratio of others, so
+    that differences do not cancel in the products.
+    """
+    v = 1 + (GOLDEN * np.arange(d)) % 1
+    below: Array = np.tril(1 + (GOLDEN * np.arange(d * d).reshape(d, d)) % 1, -1)
+    return np.asarray(v, dtype=np.float64), below.reshape(-1)
+
+
+def _off(covariances: Array, factors: Array, v: Array) -> Array:
+    """Return how far each ``U' covariance U v`` is from ``v``, shape (..., d).
+
+    The product has no unit: features of any scale count alike.
+    """
+    image = np.swapaxes(factors, -1, -2) @ (covariances @ (factors @ v)[..., None])
+    return np.abs(image[..., 0] - v)
+
+
 def disagreeing(
     shape: CovarianceShape, covariances: Array, factors: Array, eps: float
 ) -> NDArray[np.intp]:
@@ -38,7 +78,7 @@ def disagreeing(
     ----------
     shape : CovarianceShape
     covariances, factors : shape.array_shape(K, d)
-        A factor is any ``U`` with ``U U' =`` precision, of either triangle.
+        Finite. A factor is any ``U`` with ``U U' =`` precision, of either triangle.
     eps : float
         Relative rounding error of the numbers that were given; an ill-conditioned covariance and
         its factor may differ by as much as that explains.
@@ -48,29 +88,15 @@ def disagreeing(
     components : ndarray of int
         In order; 0 stands for all components where these share one covariance.
     """
-    with np.errstate(all="ignore"):  # infinity and NaN disagree with everything
-        if has_matrices(shape):
-            return _disagreeing_matrices(covariances, factors, eps)
-        agrees = np.abs(covariances * factors**2 - 1) <= DIFFERS
-    return np.flatnonzero(~agrees.reshape(len(agrees), -1).all(axis=1))
-
-
-def _disagreeing_matrices(covariances: Array, factors: Array, eps: float) -> NDArray[np.intp]:
-    """Return which ``U' covariance U`` differ from the identity, told by what they do to a vector.
-
-    The product has no unit, so that features of any scale count alike. No entry of the vector
-    is small, and none is a simple ratio of others, so that differences do not cancel in the sum.
-    """
+    if not has_matrices(shape):
+        with np.errstate(all="ignore"):
+            agrees = np.abs(covariances * factors**2 - 1) <= DIFFERS
+        return np.flatnonzero(~agrees.reshape(len(agrees), -1).all(axis=1))
     d = covariances.shape[-1]
-    v = 1 + (GOLDEN * np.arange(d)) % 1
-    image = np.swapaxes(factors, -1, -2) @ (covariances @ (factors @ v)[..., None])
-    off = np.abs(image[..., 0] - v).max(axis=-1).reshape(-1)
+    off = _off(covariances, factors, _probes(d)[0]).max(axis=-1).reshape(-1)
     suspects = np.flatnonzero(~(off <= DIFFERS))
-    if len(suspects) == 0:
-        return suspects
-    matrices = covariances.reshape(-1, d, d)
-    explained = [_rounding(matrices[k], eps) for k in suspects]
-    return np.asarray(suspects[~(off[suspects] <= explained)])
+    explained = [_rounding(covariances.reshape(-1, d, d)[k], eps) for k in suspects]
+    return np.asarray(suspects[off[suspects] > explained])
 
 
 def _rounding(covariance: Array, eps: float) -> float:
@@ -78,7 +104,7 @@ def _rounding(covariance: Array, eps: float) -> float:
 
     The condition is that of the correlations: scales of the features do no harm.
     """
-    if not np.isfinite(covariance).all() or not (np.diagonal(covariance) > 0).all():
+    if not (np.diagonal(covariance) > 0).all():
         return 0.0
     sigma = np.sqrt(np.diagonal(covariance))
     eigenvalues = np.linalg.eigvalsh(covariance / sigma / sigma[:, None])
