@@ -100,7 +100,7 @@ def test_m_step_far_from_the_origin(ours, iris):
 @pytest.mark.parametrize("log_resp", [np.zeros((10, K)), np.full((150, K), np.nan), np.zeros(150)])
 def test_m_step_refuses_what_is_no_log_resp(iris, log_resp):
     ours = GaussianMixture(K)
-    with pytest.raises(ValueError, match="log_resp should be .* 150 rows"):
+    with pytest.raises(ValueError, match=r"log_resp should be .* 150 rows"):
         ours._m_step(iris, log_resp)
 
 
