@@ -147,7 +147,8 @@ def test_orientations_and_float32_make_no_difference(wide):
     precision = wide.precisions_
     found = [upper.astype(np.float32)]
     if upper.ndim > 2 or wide.covariance_type == "tied":
-        found += [np.swapaxes(upper, -1, -2), np.linalg.cholesky(precision)]
+        lower = np.linalg.cholesky(precision)
+        found += [lower, np.swapaxes(lower, -1, -2), np.swapaxes(upper, -1, -2)]
     for factor in found:
         wide.precisions_cholesky_ = factor
         np.testing.assert_allclose(without_warnings(wide.score_samples, X), expected, rtol=1e-5)

@@ -130,6 +130,13 @@ class GaussianMixture(Exchange, PrivateMethods):
     feature_names_in_ : ndarray of str
         Names of the features, if `X` had any.
 
+    Notes
+    -----
+    ``weights_``, ``means_``, ``covariances_`` and ``precisions_cholesky_`` may be set or
+    edited by hand; one of the last two is enough. A factor may be in either triangle.
+    If it disagrees with the covariance, that is used, with a warning that names the component.
+    ``precisions_`` is not read. See also :meth:`from_parameters`.
+
     See Also
     --------
     sklearn.mixture.GaussianMixture : The in-memory estimator this one replaces.

@@ -89,14 +89,15 @@ def disagreeing(
         In order; 0 stands for all components where these share one covariance.
     """
     if not has_matrices(shape):
-        with np.errstate(all="ignore"):
+        with np.errstate(over="ignore"):
             agrees = np.abs(covariances * factors**2 - 1) <= DIFFERS
         return np.flatnonzero(~agrees.reshape(len(agrees), -1).all(axis=1))
     d = covariances.shape[-1]
-    off = _off(covariances, factors, _probes(d)[0]).max(axis=-1).reshape(-1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        off = _off(covariances, factors, _probes(d)[0]).max(axis=-1).reshape(-1)
     suspects = np.flatnonzero(~(off <= DIFFERS))
     explained = [_rounding(covariances.reshape(-1, d, d)[k], eps) for k in suspects]
-    return np.asarray(suspects[off[suspects] > explained])
+    return np.asarray(suspects[~(off[suspects] <= explained)])
 
 
 def _rounding(covariance: Array, eps: float) -> float:
