@@ -195,6 +195,8 @@ def test_as_many_components_as_features_leave_a_doubt():
             {"covariances": None, "precisions": -np.eye(2)},
             "precisions of all components is not positive definite",
         ),
+        ({"covariances": [1.0, 1.0, 1e-320]}, "inverse of covariances overflows: scale"),
+        ({"covariances": None, "precisions": [1, 1, 1e-320]}, "inverse of precisions overflows"),
         ({"covariance_type": "diag"}, r"covariances should have the shape \(3, 2\), but got \(3,"),
         ({"n_components": 4}, "n_components is 4, but means has 3 row"),
         ({"feature_names": ["a"]}, r"feature_names should be 2 string\(s\)"),

@@ -60,7 +60,12 @@ def from_arguments(
         covariances, factors = array, _factored(array, name, shape, shape.factor)
     else:
         factors = _factored(array, name, shape, shape.factor_precisions)
-        covariances = shape.covariances_of(factors)
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            covariances = shape.covariances_of(factors)
+    with np.errstate(over="ignore", invalid="ignore"):
+        precisions = shape.precisions(factors)
+    if not (np.isfinite(covariances).all() and np.isfinite(precisions).all()):
+        raise ValueError(f"the inverse of {name} overflows: scale the features")
     center = center_of(weights, means)
     return MixtureParameters(weights, GaussianParameters(means, covariances, factors, center))
 

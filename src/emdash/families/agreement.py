@@ -38,7 +38,7 @@ def belong_together(shape: CovarianceShape, covariances: Array, factors: Array) 
     """
     with np.errstate(all="ignore"):
         if not has_matrices(shape):
-            off = np.abs(covariances * factors**2 - 1).max()
+            off = np.abs(covariances * factors * factors - 1).max()
             return bool(off <= DIFFERS) and bool(factors.min() > 0)
         d = covariances.shape[-1]
         v, below = _probes(d)
@@ -48,7 +48,7 @@ def belong_together(shape: CovarianceShape, covariances: Array, factors: Array) 
         return bool(_off(covariances, factors, v).max() <= DIFFERS)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)
 def _probes(d: int) -> tuple[Array, Array]:
     """Return vectors that tell matrices apart: (d,), and (d * d,) that sees what is below.
 
@@ -90,7 +90,7 @@ def disagreeing(
     """
     if not has_matrices(shape):
         with np.errstate(over="ignore"):
-            agrees = np.abs(covariances * factors**2 - 1) <= DIFFERS
+            agrees = np.abs(covariances * factors * factors - 1) <= DIFFERS
         return np.flatnonzero(~agrees.reshape(len(agrees), -1).all(axis=1))
     d = covariances.shape[-1]
     with np.errstate(over="ignore", invalid="ignore"):
