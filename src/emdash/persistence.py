@@ -50,7 +50,8 @@ def _mixture_layout(model: Any, arrays: Arrays) -> Layout:
     """
     K, d = arrays["means_"].shape
     covariances = ("f", model._shape.array_shape(K, d))
-    from_table(arrays["history_"])  # raises, if it is no table of passes
+    if HISTORY in arrays:
+        from_table(arrays[HISTORY])  # raises, if it is no table of passes
     return {
         "weights_": ("f", (K,)),
         "means_": ("f", (K, d)),
@@ -72,7 +73,7 @@ CLASSES: dict[str, tuple[str, Callable[[Any, Arrays], Layout]]] = {
 }
 """The registry, one line per estimator: its module and what its fitted attributes must be."""
 
-OPTIONAL = ("feature_names_in_",)
+OPTIONAL = ("feature_names_in_", "history_")  # a fit of scikit-learn has no history
 LISTS = ("lower_bounds_",)
 HISTORY = "history_"
 

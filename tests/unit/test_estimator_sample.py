@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import sklearn.mixture
 
 from emdash import GaussianMixture
 
@@ -114,3 +115,20 @@ def test_refitting_a_sample_recovers_the_parameters(truth):
     assert distance(ended) < 4 < 8 < distance(begun)
     # the maximum is at least as likely as the truth
     assert ended.score(X) >= truth.score(X) > begun.score(X)
+
+
+@pytest.mark.parametrize("seed", [3, None])
+def test_rows_are_scikit_learns_call_after_call(iris, covariance_type, seed):
+    """An int gives the same rows each time, a RandomState the next ones: as scikit-learn does."""
+    drawn = []
+    for mixture in (GaussianMixture, sklearn.mixture.GaussianMixture):
+        random_state = np.random.RandomState(8) if seed is None else seed
+        fit = mixture(3, covariance_type=covariance_type, random_state=random_state).fit(iris)
+        drawn.append([fit.sample(20) for _ in range(3)])
+        if seed is None:  # the one that was given, not a copy
+            drawn[-1].append((random_state.uniform(size=3), np.zeros(3)))
+    for (X, y), (their_X, their_y) in zip(*drawn, strict=True):
+        np.testing.assert_allclose(X, their_X, rtol=1e-6)
+        np.testing.assert_array_equal(y, their_y)
+    first, second = drawn[0][:2]
+    assert np.array_equal(first[0], second[0]) == (seed is not None)

@@ -42,7 +42,7 @@ class BaseMixture(FittedMixture):
 
     A subclass says, besides what :class:`FittedMixture` asks for, what of its
     start the user gave (:meth:`_check_init`, :meth:`_apply_init`) and how
-    parameters become attributes (:meth:`_set_parameters`).
+    parameters become attributes (:meth:`_keep`).
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -77,7 +77,7 @@ class BaseMixture(FittedMixture):
         """Tell whether the user gave the whole start."""
 
     @abstractmethod
-    def _set_parameters(self, parameters: MixtureParameters[Any]) -> None:
+    def _keep(self, parameters: MixtureParameters[Any]) -> None:
         """Set the fitted attributes."""
 
     def fit(self, X: Any, y: object = None, sample_weight: Any = None) -> Self:
@@ -177,7 +177,7 @@ class BaseMixture(FittedMixture):
 
     def _set_fitted(self, fit: Fit[MixtureParameters[Any]], stage: Stage) -> None:
         """Set the fitted attributes."""
-        self._set_parameters(fit.parameters)
+        self._keep(fit.parameters)
         self.converged_ = fit.converged
         self.n_iter_ = fit.n_iter
         self.lower_bound_ = fit.trace[-1] if fit.trace else -math.inf

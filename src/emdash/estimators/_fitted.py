@@ -84,6 +84,14 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         """Return what runs passes over the source."""
         return engine_for(source, self.n_threads, MemoryLimit(self.memory_limit))
 
+    @property
+    def _n_features(self) -> int:
+        """Number of features, also of a model whose attributes were set by hand."""
+        if not hasattr(self, "n_features_in_"):
+            self._parameters()  # refuses what makes no model
+            return int(np.shape(self.means_)[1])
+        return int(self.n_features_in_)
+
     def _open(self, X: Any, sample_weight: Any = None, *, reset: bool) -> Source:
         """Return the source for `X`, with scikit-learn's checks and messages."""
         if isinstance(sample_weight, str):
@@ -108,10 +116,10 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             self.__dict__.pop("feature_names_in_", None)
             if source.feature_names is not None:
                 self.feature_names_in_ = np.array(source.feature_names, dtype=object)
-        elif source.n_features != self.n_features_in_:
+        if not reset and source.n_features != self._n_features:
             raise ValueError(
                 f"X has {source.n_features} features, but {type(self).__name__} is expecting "
-                f"{self.n_features_in_} features as input."
+                f"{self._n_features} features as input."
             )
         check_names(source, getattr(self, "feature_names_in_", None))
         source = MemoryLimit(self.memory_limit).cut(source)
@@ -237,7 +245,7 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _n_parameters(self) -> int:
         """Return the number of free parameters."""
-        return self._model().count_parameters(*self.means_.shape)
+        return self._model().count_parameters(*np.shape(self.means_))
 
     def sample(self, n_samples: int = 1) -> tuple[Array, NDArray[np.intp]]:
         """Draw rows from the fitted model.

@@ -14,8 +14,11 @@ from sklearn.utils._param_validation import StrOptions
 from emdash.checkpoint import Checkpoint
 from emdash.engines.local import usable_cores
 from emdash.estimators._base import BaseMixture
+from emdash.estimators._compatibility import PrivateMethods
+from emdash.estimators._exchange import Exchange
+from emdash.estimators._given import from_attributes
 from emdash.estimators._missing import MissingCells
-from emdash.families.covariance import SHAPES, CovarianceShape, center_of
+from emdash.families.covariance import SHAPES, CovarianceShape
 from emdash.families.gaussian import Gaussian, GaussianParameters
 from emdash.models.mixture import Mixture, MixtureParameters
 from emdash.progress import Pass
@@ -25,7 +28,7 @@ __all__ = ["GaussianMixture"]
 Array = NDArray[np.float64]
 
 
-class GaussianMixture(MissingCells, BaseMixture):
+class GaussianMixture(MissingCells, Exchange, PrivateMethods):
     """Gaussian mixture, fitted by exact EM to data of any size.
 
     A drop-in for :class:`sklearn.mixture.GaussianMixture`: the same parameters,
@@ -127,6 +130,13 @@ class GaussianMixture(MissingCells, BaseMixture):
         Number of features.
     feature_names_in_ : ndarray of str
         Names of the features, if `X` had any.
+
+    Notes
+    -----
+    ``weights_``, ``means_``, ``covariances_`` and ``precisions_cholesky_`` may be set or
+    edited by hand; one of the last two is enough. A factor may be in either triangle.
+    If it disagrees with the covariance, that is used, with a warning that names the component.
+    ``precisions_`` is not read. See also :meth:`from_parameters`.
 
     See Also
     --------
@@ -252,7 +262,7 @@ class GaussianMixture(MissingCells, BaseMixture):
             components = family.parameters(weights, means, parameters.components.covariances)
         return MixtureParameters(weights, components)
 
-    def _set_parameters(self, parameters: MixtureParameters[GaussianParameters]) -> None:
+    def _keep(self, parameters: MixtureParameters[GaussianParameters]) -> None:
         components = parameters.components
         self.weights_ = parameters.weights
         self.means_ = components.means
@@ -261,17 +271,7 @@ class GaussianMixture(MissingCells, BaseMixture):
         self.precisions_ = self._shape.precisions(components.precisions_cholesky)
 
     def _parameters(self) -> MixtureParameters[GaussianParameters]:
-        weights = np.asarray(self.weights_, dtype=np.float64)
-        means = np.asarray(self.means_, dtype=np.float64)
-        factors = self._shape.upper(np.asarray(self.precisions_cholesky_, dtype=np.float64))
-        # a model whose attributes were set by hand often has no covariances
-        covariances = getattr(self, "covariances_", None)
-        if covariances is None:
-            covariances = self._shape.covariances_of(factors)
-        components = GaussianParameters(
-            means, np.asarray(covariances, dtype=np.float64), factors, center_of(weights, means)
-        )
-        return MixtureParameters(weights, components)
+        return from_attributes(self._shape, vars(self))
 
 
 def _check_given(value: ArrayLike, name: str, shape: tuple[int, ...]) -> Array:

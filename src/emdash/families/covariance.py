@@ -111,7 +111,7 @@ class CovarianceShape(ABC):
 
     @abstractmethod
     def upper(self, factors: Array) -> Array:
-        """Return the factors of the same precisions that are upper triangular.
+        """Return the factors of the same precisions: upper triangular, positive diagonal.
 
         A lower-triangular factor of the precision, as ``numpy.linalg.cholesky``
         makes it, stands for the same covariance.
@@ -190,7 +190,8 @@ class _Matrices(CovarianceShape):
         return np.asarray(np.linalg.inv(self.precisions(factors)), dtype=np.float64)
 
     def upper(self, factors: Array) -> Array:
-        if np.tril(factors, -1).any():
+        positive = (np.diagonal(factors, axis1=-2, axis2=-1) > 0).all()
+        if not positive or np.tril(factors, -1).any():
             return self.factor_precisions(self.precisions(factors))
         return factors
 
@@ -224,7 +225,7 @@ class _Variances(CovarianceShape):
         return np.broadcast_to(self.covariances(N, F, S, means, center), means.shape)
 
     def upper(self, factors: Array) -> Array:
-        return factors
+        return np.abs(factors)
 
     def sample(self, mean: Array, covariance: Array, n: int, rng: np.random.RandomState) -> Array:
         return mean + rng.standard_normal(size=(n, len(mean))) * np.sqrt(covariance)
