@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import StrOptions
 from emdash.checkpoint import Checkpoint
 from emdash.engines.local import usable_cores
 from emdash.estimators._base import BaseMixture
+from emdash.estimators._rounded import exact, set_attributes
 from emdash.families.covariance import SHAPES, CovarianceShape, center_of
 from emdash.families.gaussian import Gaussian, GaussianParameters
 from emdash.models.mixture import Mixture, MixtureParameters
@@ -251,25 +252,28 @@ class GaussianMixture(BaseMixture):
             components = family.parameters(weights, means, parameters.components.covariances)
         return MixtureParameters(weights, components)
 
-    def _set_parameters(self, parameters: MixtureParameters[GaussianParameters]) -> None:
+    def _set_parameters(
+        self, parameters: MixtureParameters[GaussianParameters], dtype: np.dtype[Any]
+    ) -> None:
         components = parameters.components
-        self.weights_ = parameters.weights
-        self.means_ = components.means
-        self.covariances_ = components.covariances
-        self.precisions_cholesky_ = components.precisions_cholesky
-        self.precisions_ = self._shape.precisions(components.precisions_cholesky)
+        attributes = {
+            "weights_": parameters.weights,
+            "means_": components.means,
+            "covariances_": components.covariances,
+            "precisions_cholesky_": components.precisions_cholesky,
+            "precisions_": self._shape.precisions(components.precisions_cholesky),
+        }
+        set_attributes(self, attributes, dtype)
 
     def _parameters(self) -> MixtureParameters[GaussianParameters]:
-        weights = np.asarray(self.weights_, dtype=np.float64)
-        means = np.asarray(self.means_, dtype=np.float64)
-        factors = self._shape.upper(np.asarray(self.precisions_cholesky_, dtype=np.float64))
+        weights, means = exact(self, "weights_"), exact(self, "means_")
+        factors = self._shape.upper(exact(self, "precisions_cholesky_"))
         # a model whose attributes were set by hand often has no covariances
-        covariances = getattr(self, "covariances_", None)
-        if covariances is None:
+        if getattr(self, "covariances_", None) is None:
             covariances = self._shape.covariances_of(factors)
-        components = GaussianParameters(
-            means, np.asarray(covariances, dtype=np.float64), factors, center_of(weights, means)
-        )
+        else:
+            covariances = exact(self, "covariances_")
+        components = GaussianParameters(means, covariances, factors, center_of(weights, means))
         return MixtureParameters(weights, components)
 
 

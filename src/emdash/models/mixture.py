@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from emdash.chunk import Chunk
 from emdash.families.base import Family
@@ -126,9 +126,14 @@ class Mixture(Generic[Components]):
         """Return the mean log-likelihood per unit of weight of the bound parameters."""
         return float(statistics.log_likelihood / statistics.weight)
 
-    def rows(self, parameters: MixtureParameters[Components], output: Output) -> PerRow:
-        """Return a question with one answer per row, ready for an engine."""
-        return PerRow(self._bind(parameters), output, self._if_missing(parameters))
+    def rows(
+        self,
+        parameters: MixtureParameters[Components],
+        output: Output,
+        numbers: DTypeLike = np.float64,
+    ) -> PerRow:
+        """Return a question with one answer per row, of type `numbers`, ready for an engine."""
+        return PerRow(self._bind(parameters), output, self._if_missing(parameters), numbers)
 
     def score(self, parameters: MixtureParameters[Components]) -> Score:
         """Return the task that sums the log-likelihood only."""
