@@ -185,7 +185,11 @@ def start_from(
     """
     means, sums = METHODS[method](rows, K, random_state, n_threads)
     about = model.reference(means)
-    return model.maximize(sums(model, about), about)
+    statistics = sums(model, about)
+    nearer = model.nearer(statistics, about)
+    if nearer is not None:
+        about, statistics = nearer, sums(model, nearer)
+    return model.maximize(statistics, about)
 
 
 def _of_labels(rows: Rows, labels: NDArray[np.intp], n_threads: int) -> Sums:
@@ -202,11 +206,11 @@ def _of_labels(rows: Rows, labels: NDArray[np.intp], n_threads: int) -> Sums:
     return sums
 
 
-def _of_blocks(blocks: Iterable[tuple[Array, Array]]) -> Sums:
-    """Return what sums blocks of rows with their responsibilities."""
+def _of_blocks(blocks: Callable[[], Iterable[tuple[Array, Array]]]) -> Sums:
+    """Return what sums blocks of rows with their responsibilities, the same in every call."""
 
     def sums(model: Mixture[Any], about: MixtureParameters[Any]) -> Statistics:
-        total: Statistics = fold(model.statistics(x, r, about) for x, r in blocks)
+        total: Statistics = fold(model.statistics(x, r, about) for x, r in blocks())
         return total
 
     return sums
@@ -228,20 +232,22 @@ def _random(
     rows: Rows, K: int, random_state: np.random.RandomState, n_threads: int
 ) -> tuple[Array, Sums]:
     """Return uniform random responsibilities, drawn block by block in the order of the rows."""
+    before = random_state.get_state()
 
     def draw() -> Iterator[tuple[Array, Array]]:
+        random_state.set_state(before)
         for x in _blocks(rows):
             r = random_state.uniform(size=(len(x), K))
             yield x, r / r.sum(axis=1, keepdims=True)
 
     mean = rows.mean(axis=0, dtype=np.float64)
-    return np.broadcast_to(mean, (K, len(mean))), _of_blocks(draw())
+    return np.broadcast_to(mean, (K, len(mean))), _of_blocks(draw)
 
 
 def _rows_as_means(rows: Rows, indices: Any) -> tuple[Array, Sums]:
     """Return one row per component; covariances start at ``reg_covar``."""
     x = np.asarray(rows[indices], dtype=np.float64)
-    return x, _of_blocks([(x, np.eye(len(x)))])
+    return x, _of_blocks(lambda: [(x, np.eye(len(x)))])
 
 
 def _random_from_data(

@@ -40,10 +40,9 @@ def set_attributes(estimator: Any, attributes: Mapping[str, Array], dtype: np.dt
         with np.errstate(over="ignore", under="ignore"):
             single = {name: value.astype(np.float32) for name, value in attributes.items()}
         if all(np.isfinite(value).all() for value in single.values()):
-            setattr(estimator, EXACT, dict(attributes))
-            attributes = single
-    for name, value in attributes.items():
-        setattr(estimator, name, value)
+            vars(estimator).update({**single, EXACT: dict(attributes)})
+            return
+    vars(estimator).update(attributes)
 
 
 def rounded(estimator: Any) -> list[str]:

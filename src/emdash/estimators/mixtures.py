@@ -15,8 +15,9 @@ from emdash.checkpoint import Checkpoint
 from emdash.engines.local import usable_cores
 from emdash.estimators._base import BaseMixture
 from emdash.estimators._rounded import exact, set_attributes
-from emdash.families.covariance import SHAPES, CovarianceShape, center_of
+from emdash.families.covariance import SHAPES
 from emdash.families.gaussian import Gaussian, GaussianParameters
+from emdash.families.shape import CovarianceShape
 from emdash.models.mixture import Mixture, MixtureParameters
 from emdash.progress import Pass
 
@@ -273,7 +274,8 @@ class GaussianMixture(BaseMixture):
             covariances = self._shape.covariances_of(factors)
         else:
             covariances = exact(self, "covariances_")
-        components = GaussianParameters(means, covariances, factors, center_of(weights, means))
+        center = self._shape.center(weights, means, factors)
+        components = GaussianParameters(means, covariances, factors, center)
         return MixtureParameters(weights, components)
 
 

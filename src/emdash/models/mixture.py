@@ -83,11 +83,11 @@ class Mixture(Generic[Components]):
     def task(self, parameters: MixtureParameters[Components], pass_id: str = "") -> Expect:
         """Return the E-step with these parameters, ready for an engine."""
         kernel = self._bind(parameters)
-        layout = self._layout(kernel.n_components, kernel.n_features)
+        layout = self._layout(parameters)
         return Expect(kernel, layout, pass_id, self._if_missing(parameters))
 
-    def _layout(self, K: int, d: int) -> Layout:
-        return _layout_of(self.family.fields(K, d))
+    def _layout(self, about: MixtureParameters[Components]) -> Layout:
+        return _layout_of(self.family.fields(about.components))
 
     def nearer(
         self, statistics: Statistics, parameters: MixtureParameters[Components]
@@ -107,7 +107,7 @@ class Mixture(Generic[Components]):
         kernel = self._bind(parameters)
         return ExpectAbout(
             kernel,
-            self._layout(kernel.n_components, kernel.n_features),
+            self._layout(about),
             partial(self.statistics, parameters=about),
             pass_id,
             self._if_missing(parameters, about),
@@ -211,8 +211,7 @@ class Mixture(Generic[Components]):
         parameters : MixtureParameters
             What the sums are taken about.
         """
-        K, d = r.shape[1], rows.shape[1]
-        result = Statistics.zeros(self._layout(K, d))
+        result = Statistics.zeros(self._layout(parameters))
         for name, value in self.family.statistics(rows, r, parameters.components).items():
             getattr(result, name)[...] = value
         result.sums[1] = len(rows)
