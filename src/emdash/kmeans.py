@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["k_means"]
+__all__ = ["k_means", "seed_rows"]
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.float64] | NDArray[np.float32]
@@ -99,6 +99,30 @@ def k_means(
         return lloyd(rows, seeds, scale, n_threads)
     except Undecided:
         return by_scikit_learn(rows, K, seeds, random_state)
+
+
+def seed_rows(
+    rows: NDArray[Any], K: int, random_state: np.random.RandomState, n_threads: int
+) -> NDArray[Any]:
+    """Return the rows that ``kmeans_plusplus(rows, K, random_state=random_state)`` draws.
+
+    Parameters
+    ----------
+    rows, K, random_state, n_threads
+        As for :func:`k_means`.
+
+    Returns
+    -------
+    seeds : ndarray of shape (K, d)
+    """
+    before = random_state.get_state()
+    try:
+        return plus_plus(rows, K, measure(rows, n_threads), random_state, n_threads)
+    except Undecided:
+        from sklearn.cluster import kmeans_plusplus
+
+        random_state.set_state(before)
+        return np.asarray(kmeans_plusplus(rows, K, random_state=random_state)[0])
 
 
 def by_scikit_learn(
@@ -188,9 +212,7 @@ def _find(draw: float, closest: Array, sums: Array, rounding: float) -> int:
     return begin + row
 
 
-def lloyd(
-    rows: Rows, seeds: Array, scale: Scale, n_threads: int
-) -> tuple[Array, NDArray[np.intp]]:
+def lloyd(rows: Rows, seeds: Array, scale: Scale, n_threads: int) -> tuple[Array, NDArray[np.intp]]:
     """Return centres and labels when they have come to rest [Lloyd1982]_.
 
     scikit-learn also stops when no label changes. Then no centre moves either.

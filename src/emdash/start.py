@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from emdash.chunk import Chunk, Rows
 from emdash.engines.base import Engine, fold
-from emdash.kmeans import k_means
+from emdash.kmeans import k_means, seed_rows
 from emdash.models.mixture import Mixture, MixtureParameters
 from emdash.models.passes import BLOCK_ROWS
 from emdash.sources.base import Source
@@ -244,24 +244,22 @@ def _random(
     return np.broadcast_to(mean, (K, len(mean))), _of_blocks(draw)
 
 
-def _rows_as_means(rows: Rows, indices: Any) -> tuple[Array, Sums]:
+def _rows_as_means(rows: Rows) -> tuple[Array, Sums]:
     """Return one row per component; covariances start at ``reg_covar``."""
-    x = np.asarray(rows[indices], dtype=np.float64)
+    x = np.asarray(rows, dtype=np.float64)
     return x, _of_blocks(lambda: [(x, np.eye(len(x)))])
 
 
 def _random_from_data(
     rows: Rows, K: int, random_state: np.random.RandomState, n_threads: int
 ) -> tuple[Array, Sums]:
-    return _rows_as_means(rows, random_state.choice(len(rows), size=K, replace=False))
+    return _rows_as_means(rows[random_state.choice(len(rows), size=K, replace=False)])
 
 
 def _kmeans_plusplus(
     rows: Rows, K: int, random_state: np.random.RandomState, n_threads: int
 ) -> tuple[Array, Sums]:
-    from sklearn.cluster import kmeans_plusplus
-
-    return _rows_as_means(rows, kmeans_plusplus(rows, K, random_state=random_state)[1])
+    return _rows_as_means(seed_rows(rows, K, random_state, n_threads))
 
 
 METHODS = {

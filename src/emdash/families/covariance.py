@@ -48,7 +48,8 @@ class _Matrices(CovarianceShape):
         return factors @ np.swapaxes(factors, -1, -2)
 
     def covariances_of(self, factors: Array) -> Array:
-        return np.asarray(np.linalg.inv(self.precisions(factors)), dtype=np.float64)
+        inverse = np.linalg.inv(factors)  # triangular: whatever the scales of the features
+        return np.asarray(np.swapaxes(inverse, -1, -2) @ inverse)
 
     def upper(self, factors: Array) -> Array:
         if np.tril(factors, -1).any():
