@@ -183,9 +183,10 @@ def start_from(
     n_threads : int
         Most threads; the answer does not depend on it.
     """
-    means, sums = METHODS[method](rows, K, random_state, n_threads)
-    about = model.reference(means)
-    statistics = sums(model, about)
+    with np.errstate(over="ignore", invalid="ignore"):  # maximize refuses overflow
+        means, sums = METHODS[method](rows, K, random_state, n_threads)
+        about = model.reference(means)
+        statistics = sums(model, about)
     nearer = model.nearer(statistics, about)
     if nearer is not None:
         about, statistics = nearer, sums(model, nearer)

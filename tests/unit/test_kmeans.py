@@ -94,9 +94,10 @@ def test_layouts_and_read_only_rows():
 def test_float32_rows_are_clustered_as_the_same_numbers_in_float64(name, asked):
     X, K = CONTINUOUS[name]()
     single = X.astype(np.float32)
-    answers = []
-    for rows in (single, np.asfortranarray(single), single.astype(np.float64)):
-        answers.append(kmeans.k_means(rows, K, np.random.RandomState(0), 2))
+    answers = [
+        kmeans.k_means(rows, K, np.random.RandomState(0), 2)
+        for rows in (single, np.asfortranarray(single), single.astype(np.float64))
+    ]
     for found in answers[:2]:
         for a, b in zip(found, answers[2], strict=True):
             np.testing.assert_array_equal(a, b)

@@ -30,6 +30,9 @@ __all__ = ["SHAPES", "CovarianceShape", "Diagonal", "Full", "Spherical", "Tied"]
 
 Array = NDArray[np.float64]
 
+UNLIKE = 1e4
+"""Ratio of standard deviations up to which rows are drawn from a covariance as scikit-learn does."""
+
 
 class _Matrices(CovarianceShape):
     """What the shapes with whole matrices, (..., d, d), have in common."""
@@ -57,7 +60,14 @@ class _Matrices(CovarianceShape):
         return factors
 
     def sample(self, mean: Array, covariance: Array, n: int, rng: np.random.RandomState) -> Array:
-        return rng.multivariate_normal(mean, covariance, n)
+        scale = np.sqrt(np.diagonal(covariance))
+        if scale.max() <= UNLIKE * scale.min():
+            return rng.multivariate_normal(mean, covariance, n, check_valid="ignore")
+        # the small ones would drown in the rounding of the large ones
+        correlation = covariance / np.outer(scale, scale)
+        return mean + scale * rng.multivariate_normal(
+            np.zeros(len(mean)), correlation, n, check_valid="ignore"
+        )
 
 
 class _Variances(CovarianceShape):
