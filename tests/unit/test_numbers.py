@@ -1,4 +1,4 @@
-"""Numbers that hold: float32, offsets, scales, means far apart or far away, tables that are degenerate."""
+"""Numbers that hold: float32, offsets, scales, means far apart or away, degenerate tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from sklearn.exceptions import ConvergenceWarning
 
 import emdash
 from emdash import GaussianMixture
+from emdash.chunk import Chunk
 from emdash.estimators._rounded import exact
+from emdash.families.covariance import SHAPES
+from emdash.families.gaussian import Gaussian
+from emdash.models.mixture import Mixture, MixtureParameters
 
 INITS = ("kmeans", "k-means++", "random", "random_from_data")
 ARRAYS = ("weights_", "means_", "covariances_", "precisions_cholesky_")
@@ -336,6 +340,33 @@ def test_ordinary_tied_fits_sum_one_scatter(rows):
     assert all(each.n_bytes == rows.nbytes for each in fit.history_)
     fit.means_ = fit.means_ * 1e5
     assert np.isnan(fit._parameters().components.center).all()
+
+
+def test_components_far_apart_with_missing_cells():
+    """A tied covariance is the mean of the full ones, with the same densities."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 3)) @ [[1, 0.5, 0], [0, 1, 0.3], [0, 0, 1]]
+    X[250:] += 1e6
+    X[rng.random(X.shape) < 0.2] = np.nan
+    X = X[~np.isnan(X).all(axis=1)]
+    weights, means = np.array([0.5, 0.5]), np.array([[0.0, 0, 0], [1e6, 1e6, 1e6]])
+    steps = {}
+    for name, factors in (("tied", np.eye(3)), ("full", np.stack([np.eye(3)] * 2))):
+        model = Mixture(Gaussian(SHAPES[name]), missing=True)
+        start = MixtureParameters(weights, model.family.from_factors(weights, means, factors))
+        sums = model.task(start)(Chunk(X, 0, 0), 1)
+        steps[name] = model.maximize(sums, start)
+        again = model.task_about(start, start)(Chunk(X, 0, 0), 1)
+        np.testing.assert_allclose(again.S, sums.S, rtol=1e-9, atol=1e-9)
+    pooled = np.tensordot(steps["full"].weights, steps["full"].components.covariances, 1)
+    np.testing.assert_allclose(steps["tied"].components.covariances, pooled, rtol=1e-12)
+
+
+def test_drawn_rows_have_the_scales_of_every_feature(rows):
+    for covariance_type in ("full", "tied"):
+        arguments = settings(covariance_type, "random", reg_covar=0)
+        draws, expected = (fitted(X, **arguments).sample(2000)[0] for X in (rows * SCALES, rows))
+        np.testing.assert_allclose(draws.std(axis=0), expected.std(axis=0) * SCALES, rtol=0.1)
 
 
 @pytest.mark.parametrize("how", ["all", "one", "split"])

@@ -31,7 +31,7 @@ __all__ = ["SHAPES", "CovarianceShape", "Diagonal", "Full", "Spherical", "Tied"]
 Array = NDArray[np.float64]
 
 UNLIKE = 1e4
-"""Ratio of standard deviations up to which rows are drawn from a covariance as scikit-learn does."""
+"""Ratio of standard deviations up to which rows are drawn as scikit-learn draws them."""
 
 
 class _Matrices(CovarianceShape):
