@@ -60,7 +60,7 @@ class Step:
     @classmethod
     def of(cls, kernel: Any, X: Array, start: MixtureParameters[Any]) -> Step:
         """Return one iteration of full covariance with a bound kernel."""
-        layout = Layout(model().family.fields(kernel.n_components, kernel.n_features))
+        layout = Layout(model().family.fields(start.components))
         sums = Statistics.zeros(layout)
         accumulate(kernel, X, None, sums.sums, 1)
         new = model().maximize(sums, start).components

@@ -5,7 +5,8 @@ the same and not only as good: if a draw of k-means++ falls on the border
 between two rows, two points are equally near to a row (data on a grid), the
 centres stop within rounding of the tolerance, or a cluster is empty. The passes
 read the rows in place, where scikit-learn copies them; what is kept is one
-number per row and one label.
+number per row and one label. Rows of float32 are clustered in float64 as they
+are; scikit-learn, where it is asked, computes in float32 then.
 
 Must never know: mixtures, sources, engines.
 """
@@ -21,9 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["k_means"]
+__all__ = ["k_means", "seed_rows"]
 
 Array = NDArray[np.float64]
+Rows = NDArray[np.float64] | NDArray[np.float32]
 
 MAX_ITER = 300
 TOLERANCE = 1e-4
@@ -90,9 +92,9 @@ def k_means(
     centres : ndarray of shape (K, d), float64
         Up to rounding those of scikit-learn.
     labels : ndarray of shape (n,), intp
-        Those of scikit-learn.
+        Those of scikit-learn; for float32 rows, those it finds for the same numbers in float64.
     """
-    if rows.dtype != np.float64 or weights is not None:  # of float32 it computes in float32
+    if weights is not None:
         return by_scikit_learn(rows, K, "k-means++", random_state, weights)
     before = random_state.get_state()
     try:
@@ -105,6 +107,37 @@ def k_means(
         return lloyd(rows, seeds, scale, n_threads)
     except Undecided:
         return by_scikit_learn(rows, K, seeds, random_state)
+
+
+def seed_rows(
+    rows: NDArray[Any],
+    K: int,
+    random_state: np.random.RandomState,
+    n_threads: int,
+    weights: Array | None = None,
+) -> NDArray[Any]:
+    """Return the rows that ``kmeans_plusplus(rows, K, random_state=random_state)`` draws.
+
+    Parameters
+    ----------
+    rows, K, random_state, n_threads, weights
+        As for :func:`k_means`.
+
+    Returns
+    -------
+    seeds : ndarray of shape (K, d)
+    """
+    from sklearn.cluster import kmeans_plusplus
+
+    if weights is not None:
+        drawn = kmeans_plusplus(rows, K, sample_weight=weights, random_state=random_state)
+        return np.asarray(drawn[0])
+    before = random_state.get_state()
+    try:
+        return plus_plus(rows, K, measure(rows, n_threads), random_state, n_threads)
+    except Undecided:
+        random_state.set_state(before)
+        return np.asarray(kmeans_plusplus(rows, K, random_state=random_state)[0])
 
 
 def by_scikit_learn(
@@ -122,7 +155,7 @@ def by_scikit_learn(
     return np.asarray(fit.cluster_centers_, dtype=np.float64), fit.labels_.astype(np.intp)
 
 
-def measure(rows: Array, n_threads: int) -> Scale:
+def measure(rows: Rows, n_threads: int) -> Scale:
     """Return where the rows are, from one pass."""
     from emdash._kernels.gaussian import DiagonalKernel
 
@@ -135,7 +168,7 @@ def measure(rows: Array, n_threads: int) -> Scale:
     return scale
 
 
-def _pass(kernel: Any, rows: Array, n_threads: int, weights: Array | None = None) -> Array:
+def _pass(kernel: Any, rows: Rows, n_threads: int, weights: Array | None = None) -> Array:
     from emdash._kernels.expect import accumulate
 
     out = np.empty(kernel.statistics_size)
@@ -144,21 +177,22 @@ def _pass(kernel: Any, rows: Array, n_threads: int, weights: Array | None = None
 
 
 def plus_plus(
-    rows: Array, K: int, scale: Scale, random_state: np.random.RandomState, n_threads: int
+    rows: Rows, K: int, scale: Scale, random_state: np.random.RandomState, n_threads: int
 ) -> Array:
     """Return the rows that scikit-learn's greedy k-means++ draws [Arthur2007]_."""
     from emdash._kernels.nearest import PotentialKernel
 
     n = len(rows)
     trials = 2 + int(np.log(K))
-    seeds = rows[[random_state.choice(n, p=np.full(n, 1 / n))]]
+    seeds = np.asarray(rows[[random_state.choice(n, p=np.full(n, 1 / n))]], dtype=np.float64)
     closest = np.full(n, np.inf)  # squared distances to the nearest seed
     sums = _add_seed(rows, seeds[0], closest, n_threads)
     while len(seeds) < K:
         total = sums[-1]
         rounding = 1e-11 * total + 1e-14 * n * scale.variance
         draws = random_state.uniform(size=trials) * total
-        candidates = rows[[_find(draw, closest, sums, rounding) for draw in draws]]
+        found = [_find(draw, closest, sums, rounding) for draw in draws]
+        candidates = np.asarray(rows[found], dtype=np.float64)
         left = _pass(PotentialKernel(candidates), rows, n_threads, closest)[2:]
         best = candidates[np.argmin(left)]
         if (candidates[left - left.min() < rounding] != best).any():
@@ -168,7 +202,7 @@ def plus_plus(
     return seeds
 
 
-def _add_seed(rows: Array, seed: Array, closest: Array, n_threads: int) -> Array:
+def _add_seed(rows: Rows, seed: Array, closest: Array, n_threads: int) -> Array:
     """Update the distances to the nearest seed; return their running sum, block by block."""
     from emdash._kernels.expect import posterior
     from emdash._kernels.gaussian import SphericalKernel
@@ -198,9 +232,7 @@ def _find(draw: float, closest: Array, sums: Array, rounding: float) -> int:
     return begin + row
 
 
-def lloyd(
-    rows: Array, seeds: Array, scale: Scale, n_threads: int
-) -> tuple[Array, NDArray[np.intp]]:
+def lloyd(rows: Rows, seeds: Array, scale: Scale, n_threads: int) -> tuple[Array, NDArray[np.intp]]:
     """Return centres and labels when they have come to rest [Lloyd1982]_.
 
     scikit-learn also stops when no label changes. Then no centre moves either.
@@ -237,7 +269,7 @@ class Clusters:
         Number of rows and sum of their differences from the mean, by label.
     """
 
-    def __init__(self, rows: Array, scale: Scale, K: int) -> None:
+    def __init__(self, rows: Rows, scale: Scale, K: int) -> None:
         n, d = rows.shape
         self.rows, self.scale, self.K = rows, scale, K
         self.labels = np.zeros(n, np.intp)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from emdash import __version__
 from emdash.archive import Arrays, Kind, read_archive, write_archive
+from emdash.estimators._rounded import exact, rounded, set_attributes
 from emdash.progress import from_table, to_table
 
 __all__ = ["load", "save"]
@@ -126,6 +127,9 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     attributes = _attributes(model)
     _check(model, attributes, "cannot save after parameters were changed (fit again)")
     header = {"format": FORMAT, "class": name, "version": __version__, "parameters": parameters}
+    if rounded(model):  # the file holds what they were rounded from
+        header["float32"] = rounded(model)
+        attributes.update({name: exact(model, name) for name in rounded(model)})
     write_archive(path, MODEL, header, {**arrays, **attributes})
 
 
@@ -176,6 +180,9 @@ def load(path: str | os.PathLike[str]) -> Any:
     _check(model, attributes, f"{path} is damaged")
     for name, array in attributes.items():
         setattr(model, name, _value(name, array))
+    single = {name: attributes[name] for name in header.get("float32", ())}
+    if single:
+        set_attributes(model, single, np.dtype(np.float32))
     return model
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from emdash.chunk import Chunk, Rows, first_infinite
 from emdash.engines.base import Engine, fold
-from emdash.kmeans import k_means
+from emdash.kmeans import k_means, seed_rows
 from emdash.models.mixture import Mixture, MixtureParameters
 from emdash.models.passes import BLOCK_ROWS
 from emdash.observed import rows_that_show
@@ -237,20 +237,32 @@ def start_from(
         Row weights. Rows with a weight of zero do not take part.
     """
     rows, weights = with_weight(rows, weights, K)
-    if has_holes(rows):
-        observed = observed_start(rows, K, random_state, weights)
-        rows, weights = observed.rows, None if weights is None else weights[observed.numbers]
-        if method == "kmeans":
-            return _maximized(
-                model, observed.centers, _of_labels(rows, weights, observed.labels, n_threads)
-            )
-    return _maximized(model, *METHODS[method](rows, weights, K, random_state, n_threads))
+    with np.errstate(over="ignore", invalid="ignore"):  # maximize refuses overflow
+        means, sums = _begin(rows, weights, K, method, random_state, n_threads)
+        about = model.reference(means)
+        statistics = sums(model, about)
+    nearer = model.nearer(statistics, about)
+    if nearer is not None:
+        about, statistics = nearer, sums(model, nearer)
+    return model.maximize(statistics, about)
 
 
-def _maximized(model: Mixture[Any], means: Array, sums: Sums) -> MixtureParameters[Any]:
-    """Return the parameters after an M-step from sums about these means."""
-    about = model.reference(means)
-    return model.maximize(sums(model, about), about)
+def _begin(
+    rows: Rows,
+    weights: Array | None,
+    K: int,
+    method: str,
+    random_state: np.random.RandomState,
+    n_threads: int,
+) -> tuple[Array, Sums]:
+    """Return the means of a start, and what takes the sums of its responsibilities."""
+    if not has_holes(rows):
+        return METHODS[method](rows, weights, K, random_state, n_threads)
+    observed = observed_start(rows, K, random_state, weights)
+    rows, weights = observed.rows, None if weights is None else weights[observed.numbers]
+    if method == "kmeans":
+        return observed.centers, _of_labels(rows, weights, observed.labels, n_threads)
+    return METHODS[method](rows, weights, K, random_state, n_threads)
 
 
 def _of_labels(rows: Rows, weights: Array | None, labels: NDArray[np.intp], n_threads: int) -> Sums:
@@ -268,11 +280,11 @@ def _of_labels(rows: Rows, weights: Array | None, labels: NDArray[np.intp], n_th
     return sums
 
 
-def _of_blocks(blocks: Iterable[tuple[Array, Array, Array | None]]) -> Sums:
-    """Return what sums blocks of rows with their responsibilities and weights."""
+def _of_blocks(blocks: Callable[[], Iterable[tuple[Array, Array, Array | None]]]) -> Sums:
+    """Return what sums blocks of rows, responsibilities and weights, the same in every call."""
 
     def sums(model: Mixture[Any], about: MixtureParameters[Any]) -> Statistics:
-        total: Statistics = fold(model.statistics(x, r, about, w) for x, r, w in blocks)
+        total: Statistics = fold(model.statistics(x, r, about, w) for x, r, w in blocks())
         return total
 
     return sums
@@ -304,20 +316,22 @@ def _random(
     n_threads: int,
 ) -> tuple[Array, Sums]:
     """Return uniform random responsibilities, drawn block by block in the order of the rows."""
+    before = random_state.get_state()
 
     def draw() -> Iterator[tuple[Array, Array, Array | None]]:
+        random_state.set_state(before)
         for x, w in _blocks(rows, weights):
             r = random_state.uniform(size=(len(x), K))
             yield x, r / r.sum(axis=1, keepdims=True), w
 
     mean = rows.mean(axis=0, dtype=np.float64)
-    return np.broadcast_to(mean, (K, len(mean))), _of_blocks(draw())
+    return np.broadcast_to(mean, (K, len(mean))), _of_blocks(draw)
 
 
-def _rows_as_means(rows: Rows, indices: Any) -> tuple[Array, Sums]:
+def _rows_as_means(rows: Rows) -> tuple[Array, Sums]:
     """Return one row per component; covariances start at ``reg_covar``."""
-    x = np.asarray(rows[indices], dtype=np.float64)
-    return x, _of_blocks([(x, np.eye(len(x)), None)])
+    x = np.asarray(rows, dtype=np.float64)
+    return x, _of_blocks(lambda: [(x, np.eye(len(x)), None)])
 
 
 def _random_from_data(
@@ -328,7 +342,7 @@ def _random_from_data(
     n_threads: int,
 ) -> tuple[Array, Sums]:
     p = None if weights is None else weights / weights.sum()
-    return _rows_as_means(rows, random_state.choice(len(rows), size=K, replace=False, p=p))
+    return _rows_as_means(rows[random_state.choice(len(rows), size=K, replace=False, p=p)])
 
 
 def _kmeans_plusplus(
@@ -338,10 +352,7 @@ def _kmeans_plusplus(
     random_state: np.random.RandomState,
     n_threads: int,
 ) -> tuple[Array, Sums]:
-    from sklearn.cluster import kmeans_plusplus
-
-    found = kmeans_plusplus(rows, K, sample_weight=weights, random_state=random_state)
-    return _rows_as_means(rows, found[1])
+    return _rows_as_means(seed_rows(rows, K, random_state, n_threads, weights))
 
 
 METHODS = {

@@ -129,6 +129,18 @@ def test_any_layout(view):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("step", [1, 3])
+def test_float32_rows_are_the_same_numbers(step):
+    X, points = example()
+    single = np.repeat(X.astype(np.float32), step, axis=0)[::step]
+    results = []
+    for rows in (single, single.astype(np.float64)):
+        labels, margins = fresh(X, 5)
+        results.append((labels, margins, *run(rows, points, labels, margins)))
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_settle_refuses_what_does_not_fit():
     X, points = example()
     labels, margins = fresh(X, 5)
@@ -142,8 +154,8 @@ def test_settle_refuses_what_does_not_fit():
         run(X, points, labels, margins, used=np.zeros(4))
     with pytest.raises(ValueError, match=r"points must have shape \(K, d\)"):
         run(X, points[:0], labels, margins)
-    with pytest.raises(TypeError, match="float64"):
-        run(X.astype(np.float32), points, labels, margins)
+    with pytest.raises(TypeError, match="float64 or float32"):
+        run(X.astype(np.intp), points, labels, margins)
     for wrong in (5, -1):
         labels[700] = wrong
         with pytest.raises(ValueError, match=rf"labels\[700\] is {wrong}, but there are 5 points"):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emdash.chunk import Chunk
-from emdash.families.covariance import SHAPES, center_of
+from emdash.families.covariance import SHAPES
 from emdash.families.factors import (
     factor_matrices,
     factor_positive_precisions,
@@ -20,6 +20,7 @@ from emdash.families.factors import (
     unpack,
 )
 from emdash.families.gaussian import Gaussian
+from emdash.families.moments import center_of
 from emdash.models.mixture import Mixture, MixtureParameters
 
 K, d = 3, 4

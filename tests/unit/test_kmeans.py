@@ -38,7 +38,6 @@ OTHERS = {
     "few different rows": lambda: (np.repeat(normal(3, 2), 20, axis=0), 5),
     "all rows equal": lambda: (np.ones((50, 2)), 3),
     "too far away": lambda: (gaussians(1_000, 4, 5, 2.0) + 1e13, 5),
-    "float32": lambda: (gaussians(1_000, 4, 5, 2.0).astype(np.float32), 5),
     "huge": lambda: (normal(200, 2) * 1e160, 3),
 }
 
@@ -89,6 +88,20 @@ def test_layouts_and_read_only_rows():
     for rows in (X, np.asfortranarray(X), np.repeat(X, 2, axis=0)[::2]):
         check(rows, 5, 0)
     np.testing.assert_array_equal(X, before)
+
+
+@pytest.mark.parametrize("name", ["moderate", "far away", "one feature"])
+def test_float32_rows_are_clustered_as_the_same_numbers_in_float64(name, asked):
+    X, K = CONTINUOUS[name]()
+    single = X.astype(np.float32)
+    answers = [
+        kmeans.k_means(rows, K, np.random.RandomState(0), 2)
+        for rows in (single, np.asfortranarray(single), single.astype(np.float64))
+    ]
+    for found in answers[:2]:
+        for a, b in zip(found, answers[2], strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert not asked
 
 
 @pytest.mark.parametrize("n_threads", [2, 5])

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytestmark = pytest.mark.skipif(
@@ -158,14 +159,15 @@ def test_memory_does_not_grow_with_the_rows(kind, tmp_path):
 
 
 WHOLE_FIT = """
-import json, warnings
+import json, sys, warnings
 import numpy as np
 from emdash import GaussianMixture
 from emdash.estimators import _starts
 
 warnings.simplefilter("ignore")
+dtype = np.dtype(sys.argv[1])
 rng = np.random.default_rng(0)
-X = 2 * rng.normal(size=(10, 10))[rng.integers(10, size=500_000)]
+X = 2 * rng.normal(size=(10, 10))[rng.integers(10, size=500_000)].astype(dtype)
 for begin in range(0, len(X), 50_000):
     X[begin : begin + 50_000] += rng.normal(size=(50_000, 10))
 model = GaussianMixture(10, max_iter=2, tol=0.0, n_threads=2)
@@ -190,7 +192,9 @@ print(json.dumps([excess / X.nbytes for excess in found]))
 """
 
 
-def test_a_default_fit_takes_little_beside_the_data():
-    start, after = measure(WHOLE_FIT)
-    assert start < 0.25  # two numbers per row of ten, where scikit-learn copies the rows
-    assert after < 0.05
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_default_fit_takes_little_beside_the_data(dtype):
+    start, after = measure(WHOLE_FIT, dtype)
+    numbers = 8 / np.dtype(dtype).itemsize  # a copy of the rows in float64 would be as large
+    assert start < 0.25 * numbers  # two numbers per row of ten, where scikit-learn copies the rows
+    assert after < 0.05 * numbers

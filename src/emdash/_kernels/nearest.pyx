@@ -66,6 +66,7 @@ cdef class Points:
 cdef struct Settling:
     # one call of `settle`; steps in bytes
     const char *x
+    bint is_float           # float32, not float64
     Py_ssize_t step, d_step, n
     Py_ssize_t *labels
     double *margins
@@ -78,7 +79,7 @@ cdef struct Settling:
 def settle(X, points, used, labels, margins, center, changes, *, double least, double relative, double absolute):
     """Find the nearest point again for the rows whose margin is used up.
 
-    IN X (n, d) float64, finite; points (K, d); used (K,): how much of the margin of its rows each point's move and the
+    IN X (n, d) float64 or float32, finite; points (K, d); used (K,): how much of the margin of its rows each point's move and the
     others' take; center (d,): what the sums are about; least: the margin that must be left.  A row that is looked at is
     undecided if its squared distances to the nearest two points differ by less than absolute + relative * the smaller.
     INOUT labels (n,) intp; margins (n,), all contiguous.
@@ -87,14 +88,14 @@ def settle(X, points, used, labels, margins, center, changes, *, double least, d
     """
     cdef Points bound = Points(points)
     cdef Py_ssize_t K = bound.K, d = bound.d
-    cdef Strided x = Strided(X, "X", 2, "float64")
+    cdef Strided x = Strided(X, "X", 2, "float")
     if x.d != d:
         raise ValueError(f"X has {x.d} features, points {d}")
     cdef Strided u = _vector(used, "used", "float64", K), c = _vector(center, "center", "float64", d)
     cdef Strided label = _vector(labels, "labels", "intp", x.n), m = _vector(margins, "margins", "float64", x.n)
     cdef Strided out = _vector(changes, "changes", "float64", 1 + K + K * d)
     cdef Settling s
-    s.x, s.step, s.d_step, s.n = x.data, x.step, x.d_step, x.n
+    s.x, s.is_float, s.step, s.d_step, s.n = x.data, x.is_float, x.step, x.d_step, x.n
     s.labels, s.margins, s.changes = <Py_ssize_t *>label.data, <double *>m.data, <double *>out.data
     s.used, s.center = <const double *>u.data, <const double *>c.data
     s.least, s.relative, s.absolute = least, relative, absolute
@@ -144,8 +145,14 @@ cdef void _settle_tile(Points points, const Settling *s, const Py_ssize_t *index
     cdef double *F = N + K
     cdef const char *row
     cdef double value
+    cdef float single
     for i in range(padded):
         row = s.x + index[min(i, n - 1)] * s.step
+        if s.is_float:
+            for j in range(d):
+                memcpy(&single, row + j * s.d_step, sizeof(float))
+                columns[j * STRIDE + i] = single
+            continue
         for j in range(d):
             memcpy(&columns[j * STRIDE + i], row + j * s.d_step, sizeof(double))
     points.closeness(columns, STRIDE, padded, closeness)

@@ -35,6 +35,7 @@ from emdash.start import METHODS
 __all__ = ["BaseMixture"]
 
 Array = NDArray[np.float64]
+FLOAT64 = np.dtype(np.float64)
 
 
 class BaseMixture(FittedMixture):
@@ -77,8 +78,8 @@ class BaseMixture(FittedMixture):
         """Tell whether the user gave the whole start."""
 
     @abstractmethod
-    def _keep(self, parameters: MixtureParameters[Any]) -> None:
-        """Set the fitted attributes."""
+    def _keep(self, parameters: MixtureParameters[Any], dtype: np.dtype[Any] = FLOAT64) -> None:
+        """Set the fitted attributes, for rows of this type."""
 
     def fit(self, X: Any, y: object = None, sample_weight: Any = None) -> Self:
         """Estimate the parameters with the EM algorithm.
@@ -157,36 +158,42 @@ class BaseMixture(FittedMixture):
         )
         run = Run(step, stop, progress, keeper, self.lower_bound_ if resumed else -math.inf)
         try:
-            self._finish(*run.best(starts, state))
+            self._finish(*run.best(starts, state), source.dtype)
         except KeyboardInterrupt as interrupt:
-            self._interrupt(keeper, interrupt)
+            self._interrupt(keeper, interrupt, source.dtype)
             raise
         finally:
             progress.clear()
             keeper.write()
         return source
 
-    def _interrupt(self, keeper: Keeper, interrupt: KeyboardInterrupt) -> None:
+    def _interrupt(
+        self, keeper: Keeper, interrupt: KeyboardInterrupt, dtype: np.dtype[Any]
+    ) -> None:
         """Keep what an interrupted fit has reached, and say how to go on."""
         if keeper.state is None:
             interrupt.add_note("The fit was interrupted before its first start was found")
             return
         stage = better(keeper.state.best, keeper.state.current)
-        self._set_fitted(Fit(stage.parameters, stage.trace), stage)
+        self._set_fitted(Fit(stage.parameters, stage.trace), stage, dtype)
         interrupt.add_note(how_to_go_on(stage, keeper.path))
 
-    def _set_fitted(self, fit: Fit[MixtureParameters[Any]], stage: Stage) -> None:
+    def _set_fitted(
+        self, fit: Fit[MixtureParameters[Any]], stage: Stage, dtype: np.dtype[Any] = FLOAT64
+    ) -> None:
         """Set the fitted attributes."""
-        self._keep(fit.parameters)
+        self._keep(fit.parameters, dtype)
         self.converged_ = fit.converged
         self.n_iter_ = fit.n_iter
         self.lower_bound_ = fit.trace[-1] if fit.trace else -math.inf
         self.lower_bounds_ = fit.trace
         self.history_ = list(stage.history)
 
-    def _finish(self, best: Fit[MixtureParameters[Any]], stage: Stage) -> None:
+    def _finish(
+        self, best: Fit[MixtureParameters[Any]], stage: Stage, dtype: np.dtype[Any]
+    ) -> None:
         """Set the fitted attributes and warn if the loop did not converge."""
-        self._set_fitted(best, stage)
+        self._set_fitted(best, stage, dtype)
         if not best.converged and self.max_iter > 0:
             message = did_not_converge(best, Stop(self.tol, self.max_iter))
             # the line that called fit, through scikit-learn's wrapper

@@ -19,7 +19,7 @@ from sklearn.utils import check_array
 
 from emdash.engines.local import usable_cores
 from emdash.estimators._base import BaseMixture
-from emdash.families.covariance import per_row
+from emdash.families.moments import per_row
 from emdash.models.mixture import MixtureParameters
 from emdash.start import start_from
 

@@ -17,7 +17,7 @@ from emdash.checkpoint import Stage
 from emdash.em import Fit
 from emdash.estimators._base import BaseMixture
 from emdash.estimators._given import as_means, covariance_type_of, from_arguments
-from emdash.families.covariance import CovarianceShape
+from emdash.families.shape import CovarianceShape
 
 if TYPE_CHECKING:
     import sklearn.mixture

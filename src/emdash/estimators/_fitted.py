@@ -132,7 +132,8 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         return WeightedSource(count_rows(source, self._engine(source)), sample_weight)
 
     def _each(self, source: Source, output: Output) -> Any:
-        task = self._model().rows(self._parameters(), output)
+        single = np.asarray(self.means_).dtype == source.dtype == np.float32
+        task = self._model().rows(self._parameters(), output, np.float32 if single else np.float64)
         return self._engine(source).each(task, source)
 
     def _rows(self, X: Any, output: Output) -> Any:
@@ -162,7 +163,7 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         Returns
         -------
         r : ndarray of shape (n_samples, n_components), or a lazy Dask array
-            Rows sum to one.
+            Rows sum to one. float32 if rows and fitted attributes are float32, else float64.
         """
         return self._rows(X, "responsibilities")
 
@@ -176,7 +177,8 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         Returns
         -------
         log_likelihood : ndarray of shape (n_samples,), or a lazy Dask array
-            Natural logarithm of the density.
+            Natural logarithm of the density. float32 if rows and fitted attributes are
+            float32, else float64.
         """
         return self._rows(X, "log_likelihood")
 

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 
 from emdash.families.agreement import belong_together, disagreeing, has_matrices
-from emdash.families.covariance import SHAPES, CovarianceShape, center_of
+from emdash.families.covariance import SHAPES
 from emdash.families.gaussian import GaussianParameters
+from emdash.families.shape import CovarianceShape
 from emdash.models.mixture import MixtureParameters
 
 __all__ = ["as_means", "covariance_type_of", "from_arguments", "from_attributes"]
@@ -66,7 +67,7 @@ def from_arguments(
         precisions = shape.precisions(factors)
     if not (np.isfinite(covariances).all() and np.isfinite(precisions).all()):
         raise ValueError(f"the inverse of {name} overflows: scale the features")
-    center = center_of(weights, means)
+    center = shape.center(weights, means, factors)
     return MixtureParameters(weights, GaussianParameters(means, covariances, factors, center))
 
 
@@ -101,7 +102,8 @@ def from_attributes(shape: CovarianceShape, attributes: Mapping[str, Any]) -> Pa
     if covariances is None or factors is None or not belong_together(shape, covariances, factors):
         eps = max(_eps(value) for value in given)
         covariances, factors = _reconciled(shape, covariances, factors, eps)
-    components = GaussianParameters(means, covariances, factors, center_of(weights, means))
+    center = shape.center(weights, means, factors)
+    components = GaussianParameters(means, covariances, factors, center)
     return MixtureParameters(weights, components)
 
 

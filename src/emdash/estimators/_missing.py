@@ -242,7 +242,7 @@ class MissingCells(BaseMixture):
         """Return a fitted estimator with these parameters and the names of the features `kept`."""
         settings = {**self.get_params(deep=False), **dict.fromkeys(OF_ALL_FEATURES)}
         part = type(self)(**settings)
-        part._set_fitted(Fit(parameters), Stage(parameters))
+        part._set_fitted(Fit(parameters), Stage(parameters), np.asarray(self.means_).dtype)
         part.n_features_in_ = len(kept)
         if hasattr(self, "feature_names_in_"):
             part.feature_names_in_ = self.feature_names_in_[kept]

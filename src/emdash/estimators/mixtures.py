@@ -13,13 +13,15 @@ from sklearn.utils._param_validation import StrOptions
 
 from emdash.checkpoint import Checkpoint
 from emdash.engines.local import usable_cores
-from emdash.estimators._base import BaseMixture
+from emdash.estimators._base import FLOAT64, BaseMixture
 from emdash.estimators._compatibility import PrivateMethods
 from emdash.estimators._exchange import Exchange
 from emdash.estimators._given import from_attributes
 from emdash.estimators._missing import MissingCells
-from emdash.families.covariance import SHAPES, CovarianceShape
+from emdash.estimators._rounded import exact, set_attributes
+from emdash.families.covariance import SHAPES
 from emdash.families.gaussian import Gaussian, GaussianParameters
+from emdash.families.shape import CovarianceShape
 from emdash.models.mixture import Mixture, MixtureParameters
 from emdash.progress import Pass
 
@@ -262,16 +264,24 @@ class GaussianMixture(MissingCells, Exchange, PrivateMethods):
             components = family.parameters(weights, means, parameters.components.covariances)
         return MixtureParameters(weights, components)
 
-    def _keep(self, parameters: MixtureParameters[GaussianParameters]) -> None:
+    def _keep(
+        self,
+        parameters: MixtureParameters[GaussianParameters],
+        dtype: np.dtype[Any] = FLOAT64,
+    ) -> None:
         components = parameters.components
-        self.weights_ = parameters.weights
-        self.means_ = components.means
-        self.covariances_ = components.covariances
-        self.precisions_cholesky_ = components.precisions_cholesky
-        self.precisions_ = self._shape.precisions(components.precisions_cholesky)
+        attributes = {
+            "weights_": parameters.weights,
+            "means_": components.means,
+            "covariances_": components.covariances,
+            "precisions_cholesky_": components.precisions_cholesky,
+            "precisions_": self._shape.precisions(components.precisions_cholesky),
+        }
+        set_attributes(self, attributes, dtype)
 
     def _parameters(self) -> MixtureParameters[GaussianParameters]:
-        return from_attributes(self._shape, vars(self))
+        given = ("weights_", "means_", "covariances_", "precisions_cholesky_")
+        return from_attributes(self._shape, {name: exact(self, name) for name in given})
 
 
 def _check_given(value: ArrayLike, name: str, shape: tuple[int, ...]) -> Array:

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from emdash.families.covariance import CovarianceShape
+from emdash.families.shape import CovarianceShape
 
 __all__ = ["belong_together", "disagreeing", "has_matrices"]
 

@@ -27,8 +27,14 @@ class Family(ABC, Generic[Parameters]):
     """
 
     @abstractmethod
-    def fields(self, K: int, d: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
-        """Return names and shapes of the statistics, in the order the kernel writes them."""
+    def fields(self, parameters: Parameters) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Return names and shapes of the statistics, in the order the kernel writes them.
+
+        Parameters
+        ----------
+        parameters : Parameters
+            What the sums are taken about.
+        """
 
     @abstractmethod
     def bind(self, parameters: Parameters, log_weights: Array) -> Any:

@@ -1,15 +1,13 @@
-"""The shape of a covariance as an object: full, tied, diagonal, spherical.
+"""The shapes of a covariance: full, tied, diagonal, spherical.
 
-A shape knows the arrays of its covariance, the statistics its M-step needs, how
-to factor them and which compiled kernel computes them. Everything else about a
-Gaussian is in ``gaussian.py``. Letters are those of ``docs/formulas.md``.
+What a shape knows is in ``shape.py``; everything else about a Gaussian in
+``gaussian.py``. Letters are those of ``docs/formulas.md``.
 
 Must never know: mixing weights, rows, sources, loops.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -24,150 +22,16 @@ from emdash.families.factors import (
     pack,
     unpack,
 )
+from emdash.families.moments import APART, EMPTY, EPS, LOST, center_of, per_row
+from emdash.families.shape import CovarianceShape
 from emdash.families.single import Single, single_precision
 
 __all__ = ["SHAPES", "CovarianceShape", "Diagonal", "Full", "Spherical", "Tied"]
 
 Array = NDArray[np.float64]
 
-
-class CovarianceShape(ABC):
-    """What distinguishes one covariance type from another.
-
-    Implement the methods below; :class:`~emdash.families.gaussian.Gaussian`
-    and every model over it then work. ``K`` components, ``d`` features.
-    Covariances and their factors have shape ``array_shape(K, d)``.
-    """
-
-    name: str
-
-    @abstractmethod
-    def array_shape(self, K: int, d: int) -> tuple[int, ...]:
-        """Return the shape of the covariances and of their factors."""
-
-    @abstractmethod
-    def scatter_shape(self, K: int, d: int) -> tuple[int, ...]:
-        """Return the shape of the scatter ``S`` in the statistics."""
-
-    @abstractmethod
-    def unit_factors(self, K: int, d: int) -> Array:
-        """Return the factors of unit covariances."""
-
-    @abstractmethod
-    def count_parameters(self, K: int, d: int) -> int:
-        """Return the number of free parameters of the covariances."""
-
-    @abstractmethod
-    def scatter(self, rows: Array, r: Array, means: Array, center: Array) -> Array:
-        """Return ``S`` of rows with given responsibilities, in plain NumPy.
-
-        Parameters
-        ----------
-        rows : (n, d)
-        r : (n, K)
-            Responsibilities times row weights.
-        means : (K, d)
-            The means the sums are taken about.
-        center : (d,)
-            See :func:`center_of`; only the tied shape sums about it.
-        """
-
-    @abstractmethod
-    def covariances(self, N: Array, F: Array, S: Array, means: Array, center: Array) -> Array:
-        """Return the maximum-likelihood covariances.
-
-        Parameters
-        ----------
-        N : (K,)
-            Sum of responsibilities; 0 for an empty component.
-        F : (K, d)
-            Sum of ``r (x - mean)``.
-        S : scatter_shape(K, d)
-        means : (K, d)
-            The means the sums were taken about, not the new ones.
-        center : (d,)
-        """
-
-    @abstractmethod
-    def regularize(self, covariances: Array, reg_covar: float) -> Array:
-        """Add `reg_covar` to the diagonals of the covariances, in place, and return them."""
-
-    @abstractmethod
-    def factor(self, covariances: Array, n_threads: int = 1) -> Array:
-        """Return the Cholesky factors of the precisions, as scikit-learn defines them.
-
-        ``U`` upper triangular with ``U U' =`` precision; ``1 / sigma`` where the
-        covariance is diagonal. They do not depend on the number of threads.
-
-        Raises
-        ------
-        ValueError
-            If a covariance is not positive definite, naming the component.
-        """
-
-    @abstractmethod
-    def variances(self, N: Array, F: Array, S: Array, means: Array, center: Array) -> Array:
-        """Return the diagonals of :meth:`covariances`, shape (K, d), without the rest of them."""
-
-    @abstractmethod
-    def upper(self, factors: Array) -> Array:
-        """Return the factors of the same precisions: upper triangular, positive diagonal.
-
-        A lower-triangular factor of the precision, as ``numpy.linalg.cholesky``
-        makes it, stands for the same covariance.
-        """
-
-    @abstractmethod
-    def factor_precisions(self, precisions: Array) -> Array:
-        """Return the Cholesky factors, given the precisions instead of the covariances.
-
-        Raises
-        ------
-        ValueError
-            If a precision is not symmetric and positive definite, naming the component.
-        """
-
-    @abstractmethod
-    def precisions(self, factors: Array) -> Array:
-        """Return the precisions ``U U'``."""
-
-    @abstractmethod
-    def covariances_of(self, factors: Array) -> Array:
-        """Return the covariances that have these factors."""
-
-    @abstractmethod
-    def log_determinants(self, factors: Array, K: int, d: int) -> Array:
-        """Return ``log |U|`` of each component, shape (K,)."""
-
-    @abstractmethod
-    def bind(self, log_offsets: Array, means: Array, factors: Array, center: Array) -> Any:
-        """Return the compiled kernel with these parameters."""
-
-    def single(self, means: Array, factors: Array, center: Array) -> Single | None:
-        """Return how to run a pass in float32, or None where it must be float64."""
-        return None
-
-    @abstractmethod
-    def sample(self, mean: Array, covariance: Array, n: int, rng: np.random.RandomState) -> Array:
-        """Draw `n` rows from one component."""
-
-    def component(self, covariances: Array, k: int) -> Array:
-        """Return the covariance of component `k`."""
-        return np.asarray(covariances[k])
-
-
-EMPTY = 10 * np.finfo(np.float64).eps
-"""Added to every N_k that divides, as scikit-learn does: an empty component is not 0/0."""
-
-
-def per_row(sums: Array, N: Array) -> Array:
-    """Return sums of components, (K, ...), divided by the components' N."""
-    return np.asarray(sums / (N + EMPTY).reshape(N.shape + (1,) * (sums.ndim - 1)))
-
-
-def center_of(weights: Array, means: Array) -> Array:
-    """Return the point about which the tied scatter is summed: the mean of the means."""
-    return np.asarray(weights @ means)
+UNLIKE = 1e4
+"""Ratio of standard deviations up to which rows are drawn as scikit-learn draws them."""
 
 
 class _Matrices(CovarianceShape):
@@ -187,7 +51,8 @@ class _Matrices(CovarianceShape):
         return factors @ np.swapaxes(factors, -1, -2)
 
     def covariances_of(self, factors: Array) -> Array:
-        return np.asarray(np.linalg.inv(self.precisions(factors)), dtype=np.float64)
+        inverse = np.linalg.inv(factors)  # triangular: whatever the scales of the features
+        return np.asarray(np.swapaxes(inverse, -1, -2) @ inverse)
 
     def upper(self, factors: Array) -> Array:
         positive = (np.diagonal(factors, axis1=-2, axis2=-1) > 0).all()
@@ -196,7 +61,14 @@ class _Matrices(CovarianceShape):
         return factors
 
     def sample(self, mean: Array, covariance: Array, n: int, rng: np.random.RandomState) -> Array:
-        return rng.multivariate_normal(mean, covariance, n)
+        scale = np.sqrt(np.diagonal(covariance))
+        if scale.max() <= UNLIKE * scale.min():
+            return rng.multivariate_normal(mean, covariance, n, check_valid="ignore")
+        # the small ones would drown in the rounding of the large ones
+        correlation = covariance / np.outer(scale, scale)
+        return mean + scale * rng.multivariate_normal(
+            np.zeros(len(mean)), correlation, n, check_valid="ignore"
+        )
 
 
 class _Variances(CovarianceShape):
@@ -239,7 +111,7 @@ class Full(_Matrices):
     def array_shape(self, K: int, d: int) -> tuple[int, ...]:
         return (K, d, d)
 
-    def scatter_shape(self, K: int, d: int) -> tuple[int, ...]:
+    def scatter_shape(self, K: int, d: int, center: Array) -> tuple[int, ...]:
         return (K, d * (d + 1) // 2)
 
     def count_parameters(self, K: int, d: int) -> int:
@@ -280,12 +152,16 @@ class Full(_Matrices):
         return single_precision(means, factors, center)
 
 
+FULL = Full()
+
+
 class Tied(_Matrices):
     """All components share one covariance matrix, shape (d, d).
 
     The within-component scatter is recovered as total scatter about a centre
     minus scatter between the means, so the pass needs one scatter matrix and not
-    K. Its relative error is about ``eps * (distance between means / sigma)**2``.
+    K. That loses ``eps * (distance between means / sigma)**2``. Where it is more than
+    :data:`APART` the pass sums what the full shape does, and ``center`` is NaN.
     """
 
     name = "tied"
@@ -293,22 +169,47 @@ class Tied(_Matrices):
     def array_shape(self, K: int, d: int) -> tuple[int, ...]:
         return (d, d)
 
-    def scatter_shape(self, K: int, d: int) -> tuple[int, ...]:
-        return (d * (d + 1) // 2,)
+    def scatter_shape(self, K: int, d: int, center: Array) -> tuple[int, ...]:
+        P = d * (d + 1) // 2
+        return (K, P) if np.isnan(center).any() else (P,)
 
     def count_parameters(self, K: int, d: int) -> int:
         return d * (d + 1) // 2
 
+    def center(self, weights: Array, means: Array, factors: Array | None) -> Array:
+        center = center_of(weights, means)
+        if factors is not None:
+            with np.errstate(over="ignore", invalid="ignore"):
+                distances = (((means - center) @ factors) ** 2).sum(axis=1)
+            if EPS * weights @ distances <= APART:
+                return center
+        return np.full_like(center, np.nan)
+
+    def cancelled(self, N: Array, F: Array, means: Array, center: Array) -> Array:
+        shift = per_row(F, N)
+        if np.isnan(center).any():
+            return shift**2
+        between = N @ (means + shift - center) ** 2 / N.sum()
+        return np.asarray(np.maximum(shift**2, LOST / APART * between))
+
     def scatter(self, rows: Array, r: Array, means: Array, center: Array) -> Array:
+        if np.isnan(center).any():
+            return FULL.scatter(rows, r, means, center)  # of each component
         x = rows - center
         return pack((r.sum(axis=1)[:, None] * x).T @ x)
 
     def covariances(self, N: Array, F: Array, S: Array, means: Array, center: Array) -> Array:
+        if np.isnan(center).any():
+            each = FULL.covariances(N, F, S, means, center)
+            return np.asarray(np.tensordot(N, each, 1) / N.sum())
         between = means + per_row(F, N) - center
         within = unpack(S, means.shape[1]) - (N[:, None] * between).T @ between
         return np.asarray(within / N.sum())
 
     def variances(self, N: Array, F: Array, S: Array, means: Array, center: Array) -> Array:
+        if np.isnan(center).any():
+            within = N @ FULL.variances(N, F, S, means, center)
+            return np.broadcast_to(within / N.sum(), means.shape)
         between = means + per_row(F, N) - center
         within = S[diagonal(means.shape[1])] - N @ between**2
         return np.broadcast_to(within / N.sum(), means.shape)
@@ -322,6 +223,9 @@ class Tied(_Matrices):
     def bind(self, log_offsets: Array, means: Array, factors: Array, center: Array) -> Any:
         from emdash._kernels.gaussian import TiedKernel
 
+        if np.isnan(center).any():
+            factors = np.broadcast_to(factors, (len(means), *factors.shape))
+            return FULL.bind(log_offsets, means, factors, center)
         return TiedKernel(log_offsets, means, factors, center)
 
     def component(self, covariances: Array, k: int) -> Array:
@@ -336,7 +240,7 @@ class Diagonal(_Variances):
     def array_shape(self, K: int, d: int) -> tuple[int, ...]:
         return (K, d)
 
-    def scatter_shape(self, K: int, d: int) -> tuple[int, ...]:
+    def scatter_shape(self, K: int, d: int, center: Array) -> tuple[int, ...]:
         return (K, d)
 
     def count_parameters(self, K: int, d: int) -> int:
@@ -365,7 +269,7 @@ class Spherical(_Variances):
     def array_shape(self, K: int, d: int) -> tuple[int, ...]:
         return (K,)
 
-    def scatter_shape(self, K: int, d: int) -> tuple[int, ...]:
+    def scatter_shape(self, K: int, d: int, center: Array) -> tuple[int, ...]:
         return (K,)
 
     def count_parameters(self, K: int, d: int) -> int:
@@ -392,6 +296,6 @@ class Spherical(_Variances):
 
 
 SHAPES: dict[str, CovarianceShape] = {
-    shape.name: shape for shape in (Full(), Tied(), Diagonal(), Spherical())
+    shape.name: shape for shape in (FULL, Tied(), Diagonal(), Spherical())
 }
 """The registry: ``covariance_type`` of the estimators to the shape that implements it."""

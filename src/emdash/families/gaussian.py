@@ -8,26 +8,22 @@ the closed form of [Dempster1977]_. Letters are those of ``docs/formulas.md``.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emdash.families.base import Family
-from emdash.families.covariance import CovarianceShape, center_of, per_row
 from emdash.families.missing import SUBSETS
+from emdash.families.moments import EMPTY, EPS, LOST, center_of, per_row
+from emdash.families.shape import CovarianceShape
 from emdash.families.single import Single, holds
 from emdash.statistics import Statistics
 
 __all__ = ["Gaussian", "GaussianParameters"]
 
 Array = NDArray[np.float64]
-
-EPS = float(np.finfo(np.float64).eps)
-
-LOST = 1e-11
-"""Relative rounding error of a variance beyond which sums are taken again about nearer means."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,7 @@ class GaussianParameters:
     precisions_cholesky : shape.array_shape(K, d)
         Upper-triangular ``U`` with ``U U' =`` inverse covariance.
     center : (d,)
-        The point about which a tied scatter is summed.
+        The point about which a tied scatter is summed; NaN if it is summed about each mean.
     """
 
     means: Array
@@ -82,8 +78,10 @@ class Gaussian(Family[GaussianParameters]):
         self.n_threads = n_threads
         self.arithmetic = arithmetic
 
-    def fields(self, K: int, d: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
-        return (("N", (K,)), ("F", (K, d)), ("S", self.shape.scatter_shape(K, d)))
+    def fields(self, parameters: GaussianParameters) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        K, d = parameters.means.shape
+        S = self.shape.scatter_shape(K, d, parameters.center)
+        return (("N", (K,)), ("F", (K, d)), ("S", S))
 
     def bind(self, parameters: GaussianParameters, log_weights: Array) -> Any:
         K, d = parameters.means.shape
@@ -108,13 +106,14 @@ class Gaussian(Family[GaussianParameters]):
     def bind_missing(
         self, parameters: GaussianParameters, log_weights: Array, about: GaussianParameters
     ) -> Any:
-        return SUBSETS[self.shape.name].kernel()(
-            log_weights,
-            parameters.means,
-            parameters.covariances,
-            parameters.precisions_cholesky,
-            about.means,
-            about.center,
+        covariances, factors = parameters.covariances, parameters.precisions_cholesky
+        name = self.shape.name
+        if np.isnan(about.center).any():  # a tied scatter, summed about each mean
+            shape = (len(parameters.means), *covariances.shape)
+            covariances, factors = (np.broadcast_to(a, shape) for a in (covariances, factors))
+            name = "full"
+        return SUBSETS[name].kernel()(
+            log_weights, parameters.means, covariances, factors, about.means, about.center
         )
 
     def marginal(
@@ -159,21 +158,22 @@ class Gaussian(Family[GaussianParameters]):
         """
         N, F, _ = _sums(statistics)
         shift = per_row(F, N)
-        lost = self._lost_digits(statistics, shift, parameters)
+        lost = self._lost_digits(statistics, parameters)
         if not lost and self._single_held(statistics, shift, parameters):
             return None
-        return self.from_factors(N, parameters.means + shift, parameters.precisions_cholesky)
+        means = parameters.means + shift
+        center = self.shape.center(N / N.sum(), means, None)
+        return replace(parameters, means=means, center=center)
 
-    def _lost_digits(
-        self, statistics: Statistics, shift: Array, parameters: GaussianParameters
-    ) -> bool:
+    def _lost_digits(self, statistics: Statistics, parameters: GaussianParameters) -> bool:
         """Tell whether variances cancelled against shifts of the means."""
-        if EPS * (shift**2).max() <= LOST * self.reg_covar:
-            return False  # whatever the variances are; in small fits they cost a tenth of the time
         N, F, S = _sums(statistics)
+        cancelled = EPS * self.shape.cancelled(N, F, parameters.means, parameters.center)
+        if cancelled.max() <= LOST * self.reg_covar:
+            return False  # whatever the variances are; in small fits they cost a tenth of the time
         variances = self.shape.variances(N, F, S, parameters.means, parameters.center)
         kept = LOST * (np.maximum(variances, 0) + self.reg_covar)
-        return bool((EPS * shift**2 > kept)[N >= 1].any())
+        return bool((cancelled > kept)[N >= 1].any())
 
     def _single_held(
         self, statistics: Statistics, shift: Array, parameters: GaussianParameters
@@ -201,18 +201,13 @@ class Gaussian(Family[GaussianParameters]):
             If a covariance is not positive definite, naming the component.
         """
         factors = self.shape.factor(covariances, self.n_threads)
-        return GaussianParameters(
-            means, covariances, factors, center_of(weights / np.sum(weights), means)
-        )
+        center = self.shape.center(weights / np.sum(weights), means, factors)
+        return GaussianParameters(means, covariances, factors, center)
 
     def from_factors(self, weights: Array, means: Array, factors: Array) -> GaussianParameters:
         """Return the record of parameters with these means and Cholesky factors of precisions."""
-        return GaussianParameters(
-            means,
-            self.shape.covariances_of(factors),
-            factors,
-            center_of(weights / np.sum(weights), means),
-        )
+        center = self.shape.center(weights / np.sum(weights), means, factors)
+        return GaussianParameters(means, self.shape.covariances_of(factors), factors, center)
 
     def reference(self, means: Array) -> GaussianParameters:
         K, d = means.shape
@@ -220,12 +215,12 @@ class Gaussian(Family[GaussianParameters]):
         return self.from_factors(np.ones(K), means, factors)
 
     def statistics(self, rows: Array, r: Array, parameters: GaussianParameters) -> dict[str, Array]:
-        means, center = parameters.means, parameters.center
-        N = r.sum(axis=0)
+        means, N = parameters.means, r.sum(axis=0)
+        middle = center_of((N + EMPTY) / (N + EMPTY).sum(), means)
         return {
             "N": N,
-            "F": r.T @ (rows - center) - N[:, None] * (means - center),
-            "S": self.shape.scatter(rows, r, means, center),
+            "F": r.T @ (rows - middle) - N[:, None] * (means - middle),
+            "S": self.shape.scatter(rows, r, means, parameters.center),
         }
 
     def sample(

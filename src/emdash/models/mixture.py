@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from emdash.chunk import Chunk
 from emdash.families.base import Family
@@ -73,11 +73,11 @@ class Mixture(Generic[Components]):
     def task(self, parameters: MixtureParameters[Components], pass_id: str = "") -> Expect:
         """Return the E-step with these parameters, ready for an engine."""
         kernel = self._bind(parameters)
-        layout = self._layout(kernel.n_components, kernel.n_features)
+        layout = self._layout(parameters)
         return Expect(kernel, layout, pass_id, self._incomplete(parameters))
 
-    def _layout(self, K: int, d: int) -> Layout:
-        return _layout_of(self.family.fields(K, d))
+    def _layout(self, about: MixtureParameters[Components]) -> Layout:
+        return _layout_of(self.family.fields(about.components))
 
     def nearer(
         self, statistics: Statistics, parameters: MixtureParameters[Components]
@@ -97,7 +97,7 @@ class Mixture(Generic[Components]):
         kernel = self._bind(parameters)
         return ExpectAbout(
             kernel,
-            self._layout(kernel.n_components, kernel.n_features),
+            self._layout(about),
             partial(self.statistics, parameters=about),
             pass_id,
             self._incomplete(parameters, about),
@@ -116,9 +116,14 @@ class Mixture(Generic[Components]):
         """Return the mean log-likelihood per unit of weight of the bound parameters."""
         return float(statistics.log_likelihood / statistics.weight)
 
-    def rows(self, parameters: MixtureParameters[Components], output: Output) -> PerRow:
-        """Return a question with one answer per row, ready for an engine."""
-        return PerRow(self._bind(parameters), output, self._incomplete(parameters))
+    def rows(
+        self,
+        parameters: MixtureParameters[Components],
+        output: Output,
+        numbers: DTypeLike = np.float64,
+    ) -> PerRow:
+        """Return a question with one answer per row, of type `numbers`, ready for an engine."""
+        return PerRow(self._bind(parameters), output, self._incomplete(parameters), numbers)
 
     def score(self, parameters: MixtureParameters[Components]) -> Score:
         """Return the task that sums the log-likelihood only."""
@@ -202,8 +207,7 @@ class Mixture(Generic[Components]):
         weights : (n,), optional
             Row weights; None means one.
         """
-        K, d = r.shape[1], rows.shape[1]
-        result = Statistics.zeros(self._layout(K, d))
+        result = Statistics.zeros(self._layout(parameters))
         if weights is not None:
             r = r * weights[:, None]
         for name, value in self.family.statistics(rows, r, parameters.components).items():

@@ -166,6 +166,8 @@ class PerRow:
         What is asked.
     incomplete : Incomplete
         Answers for rows with missing cells.
+    numbers : {numpy.float64, numpy.float32}
+        What answers are given in, labels apart; they are computed in float64.
     dtype, row_shape
         Type and shape of one row's answer.
     """
@@ -173,22 +175,37 @@ class PerRow:
     kernel: Any
     output: Output
     incomplete: Incomplete
+    numbers: DTypeLike = np.float64
     dtype: DTypeLike = field(init=False)
     row_shape: tuple[int, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         wide = self.output in ("responsibilities", "log_densities")
-        object.__setattr__(self, "dtype", np.intp if self.output == "labels" else np.float64)
+        object.__setattr__(self, "dtype", np.intp if self.output == "labels" else self.numbers)
         object.__setattr__(self, "row_shape", (self.kernel.n_components,) if wide else ())
 
     def __call__(self, chunk: Chunk, n_threads: int, out: NDArray[Any] | None = None) -> Any:
         """Return the answers for the rows of a chunk."""
         if out is None:
             out = np.empty((len(chunk), *self.row_shape), self.dtype)
-        bad, _ = answer(self.kernel, self.incomplete, chunk.rows, n_threads, {self.output: out})
-        if bad >= 0:
-            chunk.refuse(bad)
+        if self.dtype != np.float32:
+            self._answer(chunk, 0, n_threads, out)
+            return out
+        length = max(BLOCK_ROWS, SCORE_ROWS // out[:1].size) if len(chunk) else 1
+        for begin in range(0, len(chunk), length):
+            part = out[begin : begin + length]
+            exact = np.empty(part.shape)
+            self._answer(chunk, begin, n_threads, exact)
+            with np.errstate(over="ignore", under="ignore"):
+                part[...] = exact
         return out
+
+    def _answer(self, chunk: Chunk, begin: int, n_threads: int, out: NDArray[Any]) -> None:
+        """Write the answers for as many rows as `out` has, from row `begin` of the chunk."""
+        rows = chunk.rows[begin : begin + len(out)]
+        bad, _ = answer(self.kernel, self.incomplete, rows, n_threads, {self.output: out})
+        if bad >= 0:
+            chunk.refuse(begin + bad)
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ class ArraySource(Source):
         self.feature_names = feature_names
         self.array = as_rows(array, array.shape[1], "X")
         self.n_rows, self.n_features = array.shape
+        self.dtype = self.array.dtype
         self.n_chunks = 1
 
     def chunks(self, first: int = 0, last: int | None = None) -> Iterator[Chunk]:

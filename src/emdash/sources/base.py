@@ -64,6 +64,8 @@ class Source(ABC):
         Whether it is a Dask collection, which brings its own scheduler.
     feature_names : sequence of str or None
         Names of the columns; None where the source has none.
+    dtype : dtype
+        Type of the numbers as they are stored.
     chunk_memory : int
         Bytes that loading one chunk takes at most; 0 where the rows are in memory
         already, or where nobody can tell before they are loaded.
@@ -75,6 +77,7 @@ class Source(ABC):
     in_memory: bool = False
     collection: bool = False
     feature_names: Sequence[str] | None = None
+    dtype: np.dtype[Any] = np.dtype(np.float64)
     chunk_memory: int = 0
 
     def limited(self, memory: int) -> Source:
@@ -144,6 +147,7 @@ class _Counted(Source):
         self.starts = [0, *accumulate(lengths)]
         self.n_features, self.n_chunks = source.n_features, source.n_chunks
         self.feature_names, self.chunk_memory = source.feature_names, source.chunk_memory
+        self.dtype = source.dtype
         self.n_rows = self.starts[-1]
 
     def chunks(self, first: int = 0, last: int | None = None) -> Iterator[Chunk]:

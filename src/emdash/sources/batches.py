@@ -54,7 +54,7 @@ class BatchesSource(StreamSource):
                 f"{first.ndim}D array instead. Reshape your data to (rows, features)"
             )
         check_dtype(first.dtype, "the first batch of X")
-        self.n_features = first.shape[1]
+        self.n_features, self.dtype = first.shape[1], first.dtype
 
     def _batches(self) -> Iterator[Any]:
         return iter(self.batches() if callable(self.batches) else self.batches)

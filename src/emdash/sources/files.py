@@ -43,6 +43,7 @@ class JoinedSource(Source):
                     "every file must have the same columns of the same type"
                 )
         self.n_features, self.feature_names = first.n_features, first.feature_names
+        self.dtype = first.dtype
         self._plan()
 
     def _plan(self) -> None:
@@ -88,7 +89,7 @@ def _chunks(table: Source) -> int:
 
 def _columns(table: Source) -> tuple[Any, ...]:
     names = None if table.feature_names is None else tuple(table.feature_names)
-    return table.n_features, names, getattr(table, "dtype", None)
+    return table.n_features, names, table.dtype
 
 
 def _described(table: Source) -> str:
