@@ -235,6 +235,7 @@ def fit(
         "emdash predict model.npz big.zarr -o labels.zarr --memory-limit 500MB",
         "emdash predict model.npz table.parquet --columns x,y --proba -o probabilities.parquet",
         "emdash predict model.npz measurements.npy --log-likelihood -o densities.npy",
+        "emdash predict model.npz table.parquet --impute -o complete.parquet",
     )
 )
 @click.argument("model", type=FILE)
@@ -258,6 +259,12 @@ def fit(
     "question",
     flag_value="log-likelihood",
     help="Write the natural logarithm of the density of each row instead of labels.",
+)
+@click.option(
+    "--impute",
+    "question",
+    flag_value="impute",
+    help="Write the rows, missing cells replaced by their means given the rest of the row.",
 )
 @columns_option
 @memory_option
@@ -290,11 +297,13 @@ def predict(
             f"{data} has {source.n_features} columns, but {model} was fitted to "
             f"{estimator.n_features_in_}"
         )
+    features = source.feature_names or [f"x{j}" for j in range(source.n_features)]
     components = [f"component {k}" for k in range(len(estimator.weights_))]
     ask, names = {
         None: (estimator.predict, ["label"]),
         "proba": (estimator.predict_proba, components),
         "log-likelihood": (estimator.score_samples, ["log_likelihood"]),
+        "impute": (estimator.impute, features),
     }[question]
     write_answers(ask, names, estimator._open(source, reset=False), output)
 

@@ -138,9 +138,13 @@ def test_fit_that_did_not_converge_says_so_in_a_line(data, tmp_path):
         ([], "predict"),
         (["--proba"], "predict_proba"),
         (["--log-likelihood"], "score_samples"),
+        (["--impute"], "impute"),
     ],
 )
 def test_predict_writes_what_the_library_answers(options, method, data, X, model, tmp_path):
+    X = X.copy()
+    X[::3, 1] = np.nan
+    np.save(data, X)
     path = tmp_path / "answers.npy"
     succeed("predict", model, data, "-o", path, *options)
     expected = getattr(emdash.load(model), method)(X)
