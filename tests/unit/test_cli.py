@@ -268,3 +268,16 @@ class TestErrors:
         result = run("fit", data, "-k", 2, "-o", tmp_path / "m", *option)
         assert result.exit_code == 2
         assert "Usage:" in result.stderr
+
+
+def test_a_column_of_weights(X, tmp_path):
+    w = np.random.default_rng(0).integers(0, 3, size=len(X)).astype(float)
+    path, model = tmp_path / "data.csv", tmp_path / "model.npz"
+    table = np.column_stack([X[:, 0], w, X[:, 1]])
+    np.savetxt(path, table, delimiter=",", header="x,count,y", comments="", fmt="%.17g")
+    expected = emdash.GaussianMixture(2, random_state=0).fit(X, sample_weight=w)
+    for columns in ((), ("--columns", "x,y")):
+        succeed("fit", path, "-k", 2, "-o", model, "-q", *columns, "--sample-weight", "count")
+        np.testing.assert_allclose(emdash.load(model).means_, expected.means_, rtol=1e-10)
+    message = fail("fit", path, "-k", 2, "-o", model, "--sample-weight", "weight")
+    assert "has no column 'weight'; it has x, count, y" in message

@@ -48,7 +48,8 @@ class GaussianMixture(MissingCells, Exchange, PrivateMethods):
         Own matrix for each component, one matrix for all, own variances of
         each feature, or one variance for each component.
     tol : float, default=1e-3
-        Stop when the mean log-likelihood per row changes by less than this.
+        Stop when the mean log-likelihood per row (per unit of `sample_weight`) changes by less
+        than this.
         The default is scikit-learn's and stops early; 1e-6 is closer to the maximum.
     reg_covar : float, default=1e-6
         Added to the diagonal of the covariances, in the unit of the data squared.
@@ -122,8 +123,8 @@ class GaussianMixture(MissingCells, Exchange, PrivateMethods):
     n_iter_ : int
         Number of EM iterations of the best fit.
     lower_bound_ : float
-        Mean log-likelihood per row in the last E-step of the best fit, that is,
-        of the parameters before the last M-step, as in scikit-learn.
+        Mean log-likelihood per row (per unit of `sample_weight`) in the last E-step of the best
+        fit, that is, of the parameters before the last M-step, as in scikit-learn.
     lower_bounds_ : list of float
         The same for every iteration.
     history_ : list of Pass

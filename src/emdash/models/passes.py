@@ -73,11 +73,10 @@ class Expect:
         result, unused = Statistics.zeros(self.layout, self.pass_id), chunk.n_unused
         left_out = np.zeros(1)
         marks = np.zeros(len(chunk), np.uint8)
-        weights, unit = self._in_range(chunk.weights)
         bad = accumulate(
             self.kernel,
             chunk.rows,
-            weights,
+            chunk.weights,
             result.sums,
             n_threads,
             left_out=left_out,
@@ -89,18 +88,11 @@ class Expect:
         if bad == SET_ASIDE:
             holes = marks.view(np.bool_)
             n_incomplete = int(np.count_nonzero(holes))
-            unused += self.incomplete.accumulate(chunk.rows, weights, holes, result.sums, n_threads)
-        if unit != 1:
-            result.sums[:] *= unit
+            unused += self.incomplete.accumulate(
+                chunk.rows, chunk.weights, holes, result.sums, n_threads
+            )
         result.count(chunk.rows, left_out[0], unused, n_incomplete)
         return result
-
-    def _in_range(self, weights: Array | None) -> tuple[Array | None, float]:
-        """Return weights that float32 can hold, and their unit, a power of two: it costs no bit."""
-        if weights is None or self.arithmetic == "float64":
-            return weights, 1.0
-        unit = 2.0 ** np.frexp(weights.max(initial=0.0))[1]
-        return weights / unit, float(unit)
 
 
 @dataclass(frozen=True)
