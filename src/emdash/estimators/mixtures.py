@@ -107,7 +107,8 @@ class GaussianMixture(MissingCells, Exchange, PrivateMethods):
     Attributes
     ----------
     weights_ : ndarray of shape (n_components,)
-        Mixing weights.
+        Mixing weights. This and the following arrays are float32 after a fit to float32 rows,
+        else float64; computed, and kept for what goes on from them, is float64.
     means_ : ndarray of shape (n_components, n_features)
         Means.
     covariances_ : ndarray
