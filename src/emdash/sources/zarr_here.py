@@ -19,6 +19,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
 from zarr import AsyncArray
 from zarr.abc.buffer import BufferPrototype, NDBuffer
 from zarr.buffer import cpu
@@ -46,14 +47,35 @@ class _Here(asyncio.SelectorEventLoop):
 
 
 class _Adopting(cpu.NDBuffer):  # type: ignore[misc]
-    """A result that takes over the array it is filled with, if that is all of it."""
+    """A result that takes over the array it is filled with, if that is all of it.
+
+    It has no memory before: a third block beside the stored and the decoded chunk, though never
+    touched, makes the C library give all three back to the system after each chunk, and the
+    page faults then cost as much as reading.
+    """
+
+    _has_memory = True
+
+    @classmethod
+    def empty(cls, shape: tuple[int, ...], dtype: Any, order: Any = "C") -> _Adopting:
+        result = cls(np.broadcast_to(np.empty((), dtype), shape))
+        result._has_memory = False
+        return result
 
     def __setitem__(self, key: Any, value: Any) -> None:
         whole = isinstance(value, NDBuffer) and value.shape == self.shape
         if whole and value.dtype == self.dtype:
-            self._data = value.as_ndarray_like()
+            self._data, self._has_memory = value.as_ndarray_like(), True
         else:
-            super().__setitem__(key, value)
+            super(_Adopting, self._with_memory()).__setitem__(key, value)
+
+    def as_ndarray_like(self) -> Any:
+        return self._with_memory()._data
+
+    def _with_memory(self) -> _Adopting:
+        if not self._has_memory:
+            self._data, self._has_memory = np.empty(self.shape, self.dtype), True
+        return self
 
 
 _PROTOTYPE = BufferPrototype(cpu.Buffer, _Adopting)
