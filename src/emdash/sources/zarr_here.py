@@ -2,13 +2,21 @@
 
 zarr-python gives every read of a process to one thread with an event loop, which gives reading
 files and decoding to a pool of threads and copies the results into a buffer of its own. A team of
-threads waits for that one, while cores idle: measured for two threads and 320 MB in chunks of 8 MB,
-100 ms and 110 ms of the cores for uncompressed chunks, 310 and 360 for zstd. Here the same
-coroutines run in the thread that asks, so that zarr's own codecs, shards and formats are used, and
-a chunk that is all that was asked for is not copied: 37 and 45 ms, 220 and 290 ms (reading the
-files and calling the decoder by hand: 19 and 28, 170 and 270). A store that reads into buffers of
-our own saved another 4 ms and was not worth a class; more threads than cores hid the waiting, not
-the work, and took their chunks' memory.
+threads waits for that one, while cores idle. Here the same coroutines run in the thread that asks:
+zarr's own codecs, shards and formats are used, and a chunk that is all that was asked for is not
+copied. Two threads, 320 MB in chunks of 8 MB, medians of 15, ms of wall clock / of the cores:
+
+=============================  ============  =========
+...                            uncompressed  zstd
+=============================  ============  =========
+zarr's loop                    124 / 144     355 / 474
+here                           55 / 64       245 / 336
+files and decoder by hand      33 / 47       220 / 312
+=============================  ============  =========
+
+By hand would mean to know every codec. Without the empty result of `_Adopting` zstd took 416 / 586.
+A store that reads into arrays of our own gained less than a twentieth. More threads than cores, and
+reading ahead, hide the waiting but not the work, and need memory for their chunks.
 
 Must never know: which rows are asked for, and why.
 """
