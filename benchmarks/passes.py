@@ -267,7 +267,7 @@ def look(chunk: Chunk, n_threads: int) -> Nothing:
 
 def measure(file: Any, X: NDArray[Any], components: int, cold: bool, rounds: int) -> Ceilings:
     """Return the ceilings of a pass, interleaved, the median of some rounds."""
-    start = clusters(X.shape[1], components).nearby()
+    start = around(X, components)
     of_file, of_memory = (Iteration(x, start, n_threads=2) for x in (file, X))
     engine, source = LocalEngine(2), open_source(file)
     calls = (lambda: engine.total(look, source), of_memory, of_file)
@@ -281,6 +281,16 @@ def measure(file: Any, X: NDArray[Any], components: int, cold: bool, rounds: int
             taken.append((time.perf_counter() - wall, time.process_time() - cpu))
     found = np.median(np.reshape(taken, (rounds, 3, 2)), axis=0)
     return Ceilings(*found[:, 0], *found[:, 1])
+
+
+def around(X: NDArray[Any], components: int) -> Truth:
+    """Return parameters of as many components as wanted, each about a row of the table.
+
+    Any number can be started from: none is where there are no rows.
+    """
+    means = X[np.linspace(0, len(X) - 1, components).astype(np.intp)]
+    covariances = np.broadcast_to(np.eye(X.shape[1]), (components, X.shape[1], X.shape[1]))
+    return Truth(np.full(components, 1 / components), means, covariances)
 
 
 def forget(path: Path) -> None:

@@ -72,10 +72,13 @@ def test_every_benchmark_runs(suite: SimpleNamespace, module: str) -> None:
 
 
 def test_ceilings_are_printed(suite: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
-    suite.passes.main(["--rows", "500", "--components", "2", "--rounds", "1"])
+    suite.passes.main(["--rows", "4000", "--components", "2", "100", "--rounds", "1"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:3] for line in lines[2:]] == [
-        [kind, cache, "2"] for kind in suite.passes.FILES for cache in suite.passes.CACHES
+        [kind, cache, K]
+        for kind in suite.passes.FILES
+        for cache in suite.passes.CACHES
+        for K in ("2", "100")
     ]
     c = suite.passes.Ceilings(1.0, 2.0, 2.5, 1.0, 4.0, 5.0)
     assert (c.share, c.possible, c.cpu_share) == (0.8, 0.8, 0.8)

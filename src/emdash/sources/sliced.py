@@ -86,6 +86,12 @@ class SlicedSource(Source):
         row_bytes = self.n_features * (self.dtype.itemsize * self.copies + converted)
         self.chunk_memory = int(row_bytes * min(self.rows_per_chunk, self.n_rows))
 
+    def __copy__(self) -> Self:
+        """Return the same table in this process: what cannot be sent to another can be copied."""
+        source = object.__new__(type(self))
+        source.__dict__.update(self.__dict__)
+        return source
+
     def limited(self, memory: int) -> Self:
         """Return the same table in slices that can be read within so much memory."""
         source = copy.copy(self)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emdash.sources.base import library
+from emdash.sources.base import FileStamp, library
 from emdash.sources.sliced import Read, SlicedSource
 
 __all__ = ["ZarrSource"]
@@ -49,6 +49,8 @@ class ZarrSource(SlicedSource):
         self.stored, self.finest = (shards or found.chunks)[0], found.chunks[0]
         self._seen = self._look(found)
         self._set_table(found.shape, np.dtype(found.dtype))
+        self._opened = found, _stamp(found)
+        self._written: dict[tuple[int, int], int] = {}
 
     def _open(self) -> Any:
         zarr = library("zarr", f"reading {self.name}")
@@ -75,18 +77,46 @@ class ZarrSource(SlicedSource):
 
     @contextmanager
     def opened(self) -> Iterator[Read]:
-        """Open the array anew, which reads what its shape is now."""
-        array = self._open()
-        if self._look(array) != self._seen:
+        """Make sure that the array is what it was; its metadata is read when it was written to."""
+        from emdash.sources.zarr_here import reader
+
+        found, stamp = self._opened
+        if stamp is None or _stamp(found) != stamp:
+            found = self._open()
+            self._opened = found, _stamp(found)
+        if self._look(found) != self._seen:
             raise ValueError(
                 f"X changed between passes: {self.name} had (shape, chunks, dtype) {self._seen} "
-                f"when it was opened, now {self._look(array)}. Fit again when it is complete"
+                f"when it was opened, now {self._look(found)}. Fit again when it is complete"
             )
+        read_stored = reader(found)
 
         def read(start: int, stop: int) -> NDArray[Any]:
-            return np.asarray(array[start:stop])
+            self._check_written(found, start, stop)
+            return np.asarray(read_stored(start, stop))
 
         yield read
+
+    def _check_written(self, array: Any, start: int, stop: int) -> None:
+        """Refuse rows whose files are others than when they were first read.
+
+        The array says nothing when one is written in place. A look at a file takes
+        2 microseconds; stores elsewhere are not asked.
+        """
+        if _stamp(array) is None:
+            return
+        height, width = getattr(array, "shards", None) or array.chunks
+        folder = Path(array.store.root, array.path)
+        stamps = tuple(
+            _stamp_of(folder / array.metadata.encode_chunk_key((i, j)))
+            for i in range(start // height, -(-stop // height))
+            for j in range(-(-self.n_features // width))
+        )
+        if self._written.setdefault((start, stop), hash(stamps)) != hash(stamps):
+            raise ValueError(
+                f"X changed between passes: rows {start} to {stop - 1} of {self.name} were written "
+                "after they were first read. Fit again when it is complete, or fit to a copy"
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         store = getattr(self._given, "store", None)
@@ -95,7 +125,25 @@ class ZarrSource(SlicedSource):
                 f"{self.name} is a Zarr array in the memory of this process, which would be sent "
                 "whole: write it to a directory, zarr.save_array('X.zarr', X), and give the path"
             )
-        return self.__dict__
+        return {**self.__dict__, "_opened": (None, None), "_written": {}}
+
+
+def _stamp(array: Any) -> FileStamp | None:
+    """Look at the file of an array's metadata; None where the array is not in files."""
+    from zarr.storage import LocalStore
+
+    if not isinstance(array.store, LocalStore):
+        return None
+    name = "zarr.json" if array.metadata.zarr_format == 3 else ".zarray"
+    return _stamp_of(Path(array.store.root, array.path, name))
+
+
+def _stamp_of(path: Path) -> FileStamp | None:
+    """Look at a file; None if there is none."""
+    try:
+        return FileStamp.of(path)
+    except OSError:
+        return None
 
 
 def _arrays(group: Any, inside: str) -> list[str]:
