@@ -197,6 +197,7 @@ def _of_labels(rows: Rows, labels: NDArray[np.intp], n_threads: int) -> Sums:
         task = model.task(about)
         result = Statistics.zeros(task.layout)
         accumulate(task.kernel, rows, None, result.sums, n_threads, labels=labels)
+        result.count(rows)
         return result
 
     return sums

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from emdash.checkpoint import Keeper, Stage, State, better
+from emdash.collapse import jumps_in
 from emdash.em import Fit, Stop, em
 from emdash.estimators._starts import Start
 from emdash.estimators._step import Step
@@ -84,10 +85,11 @@ class Run:
             current = Stage(fit.parameters, tuple(history))
             state = State(state.start, current, state.best, state.random, self.step.weight)
             self.keeper.note(state)
-            self.step.engine.report({**vars(record)})
+            collapses = "; ".join(map(str, record.collapses))
+            self.step.engine.report({**vars(record), "collapses": collapses})
             self.progress.tell(fit, record)
 
-        self.step.number = len(history)
+        self.step.go_on_after(history)
         self.progress.begin(history[0].start if history else state.start, len(history))
         fit = em(
             self.step,
@@ -95,6 +97,7 @@ class Run:
             self.stop,
             previous=self.previous,
             trace=stage.trace,
+            jumps=self.step.jumps,
             on_step=on_step,
         )
         self.progress.end(fit)
@@ -102,7 +105,8 @@ class Run:
 
     def _fit(self, stage: Stage) -> Fit[Parameters]:
         """Return a stage as the loop has it."""
-        fit = Fit(stage.parameters, stage.trace, previous=self.previous)
+        jumps = jumps_in([record.collapses for record in stage.history])
+        fit = Fit(stage.parameters, stage.trace, previous=self.previous, jumps=jumps)
         fit.converged = self.stop.is_met(fit)
         return fit
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from emdash.collapse import MStep, Policy, Worst, WorstRows, jumps_in
 from emdash.engines.base import Engine, Task
 from emdash.estimators._identity import Marked
 from emdash.models.mixture import Mixture, MixtureParameters
-from emdash.progress import Progress
+from emdash.progress import Collapsed, Pass, Progress
 from emdash.sources.base import Source
 from emdash.statistics import Statistics
 
 __all__ = ["Step"]
 
+Array = NDArray[np.float64]
 Parameters = MixtureParameters[Any]
 
 
@@ -32,11 +37,17 @@ class Step:
         Number of components.
     progress : Progress
         Told what a pass did.
+    policy : Policy
+        What to do about components that collapse.
 
     Attributes
     ----------
     number : int
-        Passes so far.
+        Passes of this start so far.
+    past : list of tuple of Collapsed
+        What collapsed in each of them.
+    jumps : set of int
+        After which of them the parameters did not continue the iteration.
     weight : float or None
         Total weight of the rows that every pass must read; None before the first.
     learn : callable or None
@@ -44,17 +55,30 @@ class Step:
     """
 
     def __init__(
-        self, model: Mixture[Any], engine: Engine, source: Source, K: int, progress: Progress
+        self,
+        model: Mixture[Any],
+        engine: Engine,
+        source: Source,
+        K: int,
+        progress: Progress,
+        policy: Policy,
     ) -> None:
         self.model, self.engine, self.source = model, engine, source
         self.K = K
         self.progress = progress
-        self.number = 0
+        self.policy = policy
+        self.go_on_after(())
         self.n_rows: int | None = None
         self.weight: float | None = None
         self.learn: Callable[[str, list[str]], None] | None = None
         if progress.live:
             engine.on_rows = progress.read
+
+    def go_on_after(self, history: Sequence[Pass]) -> None:
+        """Begin a start, or go on with one after the passes of its history."""
+        self.past = [record.collapses for record in history]
+        self.jumps = jumps_in(self.past)
+        self.number = len(history)
 
     def __call__(self, parameters: Parameters) -> tuple[Parameters, float]:
         """Return the next parameters, and the objective of the given ones."""
@@ -71,17 +95,37 @@ class Step:
             statistics = self._total(again)
             n_bytes, left_out = n_bytes + statistics.n_bytes, statistics.left_out
         self.n_rows = int(n_rows)
+        imbalance = self.engine.imbalance
+        following, collapses, extra = self._maximize(statistics, about, parameters)
         self.progress.did(
             n_rows=int(n_rows),
-            n_bytes=int(n_bytes),
-            left_out=left_out / (n_rows * self.K),
+            n_bytes=int(n_bytes) + extra,
+            left_out=left_out / (n_rows * len(parameters.weights)),
             arithmetic=task.arithmetic,
-            imbalance=self.engine.imbalance,
+            imbalance=imbalance,
+            collapses=collapses,
         )
-        return (
-            self.model.maximize(statistics, about),
-            self.model.objective(statistics, parameters),
-        )
+        return following, self.model.objective(statistics, parameters)
+
+    def _maximize(
+        self, statistics: Statistics, about: Parameters, bound: Parameters
+    ) -> tuple[Parameters, tuple[Collapsed, ...], int]:
+        """Return the M-step, what collapsed in it, and how many bytes were read because of that."""
+        read = 0
+
+        def worst(most: int) -> Array:
+            nonlocal read
+            task = Worst(self.model.rows(bound, "log_likelihood"), most)
+            self.progress.reading("rows that fit worst", self.n_rows)
+            found: WorstRows = self.engine.total(task, self.source)
+            read = found.n_bytes
+            return found.rows()
+
+        step = MStep(self.model, statistics, about, self.past, worst)
+        following, collapses = self.policy(step)
+        self.past.append(collapses)
+        self.jumps |= jumps_in([collapses], self.number)
+        return following, collapses, read
 
     def _total(self, task: Task) -> Statistics:
         self.progress.reading(f"pass {self.number:4d}", self.source.n_rows or self.n_rows)

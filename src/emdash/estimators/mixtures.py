@@ -96,6 +96,12 @@ class GaussianMixture(BaseMixture):
         would make a covariance wrong by more than about 1e-4 of itself (ill-conditioned
         components, or components 1000 standard deviations apart), other covariance
         types, more features, and the answers of `predict` and its like.
+    on_collapse : {'regularize', 'reseed', 'drop', 'raise'}, default='regularize'
+        What to do when the M-step leaves a component a covariance that is not positive definite
+        to working precision, or less weight than one row has: keep the covariance above a floor of
+        1e-6 times the variance of the data; place the component anew at the row that fits worst,
+        which costs a pass; go on without it; or stop with an error, as scikit-learn does. It is
+        noted in `history_` and told in one warning. See :doc:`/collapse`.
 
     Attributes
     ----------
@@ -182,6 +188,7 @@ class GaussianMixture(BaseMixture):
         callback: Callable[[Pass], object] | None = None,
         checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
         arithmetic: str = "float64",
+        on_collapse: str = "regularize",
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -202,6 +209,7 @@ class GaussianMixture(BaseMixture):
         self.callback = callback
         self.checkpoint = checkpoint
         self.arithmetic = arithmetic
+        self.on_collapse = on_collapse
 
     @property
     def _shape(self) -> CovarianceShape:

@@ -8,6 +8,7 @@ the closed form of [Dempster1977]_. Letters are those of ``docs/formulas.md``.
 from __future__ import annotations
 
 import math
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +17,10 @@ from numpy.typing import NDArray
 
 from emdash.families.base import Family
 from emdash.families.covariance import CovarianceShape, center_of, per_row
+from emdash.families.forms import FORMS, Form
 from emdash.families.missing import SUBSETS
 from emdash.families.single import Single, holds
+from emdash.families.singular import FLOOR, Collapse, floored, narrowest, singular_components
 from emdash.statistics import Statistics
 
 __all__ = ["Gaussian", "GaussianParameters"]
@@ -141,10 +144,94 @@ class Gaussian(Family[GaussianParameters]):
     def maximize(
         self, statistics: Statistics, parameters: GaussianParameters
     ) -> GaussianParameters:
+        means, covariances = self._estimates(statistics, parameters)
+        return self._sound(statistics, parameters, means, covariances)
+
+    def _sound(
+        self,
+        statistics: Statistics,
+        about: GaussianParameters,
+        means: Array,
+        covariances: Array,
+        spared: Set[int | None] = frozenset(),
+    ) -> GaussianParameters:
+        """Return the record of parameters, or raise :class:`Collapse` about some not `spared`."""
+        form = self._form
+        try:
+            found = self.parameters(statistics.N, means, covariances)
+        except ValueError:
+            if not np.isfinite(covariances).all():
+                raise
+            smallest = singular_components(form, means, covariances)
+            # if rounding lets the eigenvalues pass, the factorisation that failed is the judge
+            raise Collapse(statistics, about, smallest or narrowest(form, covariances)) from None
+        if form.are_sound(covariances, found.precisions_cholesky, means):
+            return found
+        smallest = singular_components(form, means, covariances)
+        if smallest.keys() - spared:
+            raise Collapse(statistics, about, smallest)
+        return found
+
+    def _estimates(
+        self, statistics: Statistics, parameters: GaussianParameters
+    ) -> tuple[Array, Array]:
+        """Return means and covariances of the M-step, singular or not."""
+        means, covariances = self._moments(statistics, parameters)
+        return means, self.shape.regularize(covariances, self.reg_covar)
+
+    def _moments(
+        self, statistics: Statistics, parameters: GaussianParameters
+    ) -> tuple[Array, Array]:
+        """Return the means of the components and their covariances about them."""
         N, F, S = statistics.N, statistics.F, statistics.S
         covariances = self.shape.covariances(N, F, S, parameters.means, parameters.center)
-        means = parameters.means + per_row(F, N)
-        return self.parameters(N, means, self.shape.regularize(covariances, self.reg_covar))
+        return parameters.means + per_row(F, N), covariances
+
+    @property
+    def _form(self) -> Form:
+        return FORMS[self.shape.name]
+
+    def _scale(self, statistics: Statistics, parameters: GaussianParameters) -> Array:
+        """Return the squared unit of each feature, (d,): its variance in the data."""
+        means, covariances = self._moments(statistics, parameters)
+        return self._form.scale(*self._form.total(statistics.N, means, covariances))
+
+    def floored(
+        self, statistics: Statistics, parameters: GaussianParameters, which: Set[int | None]
+    ) -> GaussianParameters:
+        means, covariances = self._estimates(statistics, parameters)
+        scale = self._scale(statistics, parameters)
+        covariances = floored(self._form, covariances, which, scale)
+        return self._sound(statistics, parameters, means, covariances, spared=which)
+
+    def placed(
+        self,
+        statistics: Statistics,
+        about: GaussianParameters,
+        parameters: GaussianParameters,
+        rows: dict[int, Array],
+    ) -> GaussianParameters:
+        form, K = self._form, len(parameters.means)
+        means, covariances = self._moments(statistics, about)
+        mean, total = form.total(statistics.N, means, covariances)
+        own = total / K ** (2 / len(mean))
+        own = form.raised(own, FLOOR * form.scale(mean, total))
+        means, each = parameters.means.copy(), form.each(parameters.covariances)
+        for k, row in rows.items():
+            means[k] = np.where(np.isnan(row), mean, row)
+            if not form.shared:
+                each[k] = own
+        return self.parameters(statistics.N, means, form.stacked(each))
+
+    def kept(
+        self, statistics: Statistics, parameters: GaussianParameters, which: NDArray[np.intp]
+    ) -> GaussianParameters:
+        covariances = parameters.covariances
+        return self.parameters(
+            statistics.N[which],
+            parameters.means[which],
+            covariances if self._form.shared else covariances[which],
+        )
 
     def nearer(
         self, statistics: Statistics, parameters: GaussianParameters

@@ -5,6 +5,7 @@ Must never know: sources, engines, the loop, how a family computes.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, Generic, TypeVar
@@ -121,6 +122,51 @@ class Mixture(Generic[Components]):
             components = self.family.maximize(statistics, parameters.components)
         N = statistics.N
         return MixtureParameters(N / N.sum(), components)
+
+    def floored(
+        self,
+        statistics: Statistics,
+        components: Components,
+        which: Set[int | None],
+    ) -> MixtureParameters[Components]:
+        """Return what :meth:`maximize` returns, some components kept from collapsing.
+
+        Parameters
+        ----------
+        statistics : Statistics
+        components : Components
+            What the sums were taken about.
+        which : set of (int or None)
+            Which components; None is a scale that all share.
+        """
+        N = statistics.N
+        return MixtureParameters(N / N.sum(), self.family.floored(statistics, components, which))
+
+    def placed(
+        self,
+        statistics: Statistics,
+        about: MixtureParameters[Components],
+        parameters: MixtureParameters[Components],
+        rows: dict[int, Array],
+    ) -> MixtureParameters[Components]:
+        """Return parameters with some components placed anew at rows, each with a weight of 1/K."""
+        weights, placed = parameters.weights.copy(), list(rows)
+        weights[placed] = 0.0
+        weights *= (1 - len(placed) / len(weights)) / weights.sum()
+        weights[placed] = 1 / len(weights)
+        components = self.family.placed(statistics, about.components, parameters.components, rows)
+        return MixtureParameters(weights, components)
+
+    def kept(
+        self,
+        statistics: Statistics,
+        parameters: MixtureParameters[Components],
+        which: NDArray[np.intp],
+    ) -> MixtureParameters[Components]:
+        """Return the mixture of the components `which` alone."""
+        weights = parameters.weights[which]
+        components = self.family.kept(statistics, parameters.components, which)
+        return MixtureParameters(weights / weights.sum(), components)
 
     def objective(self, statistics: Statistics, parameters: MixtureParameters[Components]) -> float:
         """Return the mean log-likelihood per unit of weight of the bound parameters."""
