@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from emdash.checkpoint import Checkpoint
     from emdash.estimators.mixtures import GaussianMixture
     from emdash.persistence import load, save
+    from emdash.priors import NormalInverseWishart
     from emdash.progress import Pass
     from emdash.sources import open_table
     from emdash.versions import show_versions
@@ -22,6 +23,7 @@ __version__ = "0.1.0.dev0"
 _PUBLIC = {
     "Checkpoint": "emdash.checkpoint",
     "GaussianMixture": "emdash.estimators.mixtures",
+    "NormalInverseWishart": "emdash.priors",
     "Pass": "emdash.progress",
     "load": "emdash.persistence",
     "open_table": "emdash.sources",
@@ -32,6 +34,7 @@ _PUBLIC = {
 __all__ = [
     "Checkpoint",
     "GaussianMixture",
+    "NormalInverseWishart",
     "Pass",
     "__version__",
     "load",

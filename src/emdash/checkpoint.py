@@ -113,6 +113,8 @@ class State:
         What the starts that are left are drawn with.
     weight : float or None
         Total weight of the rows that a pass reads; None before the first.
+    prior : dict or None
+        What the first pass settled of the prior, as values of JSON; None before, or without one.
     """
 
     start: int
@@ -120,6 +122,7 @@ class State:
     best: Stage | None = None
     random: Mapping[str, Any] | None = None
     weight: float | None = None
+    prior: Mapping[str, Any] | None = None
 
 
 class Keeper:
@@ -172,6 +175,7 @@ class Keeper:
         state = self.state
         header = {"format": FORMAT, "version": __version__, **self._identity}
         header |= {"start": state.start, "random": state.random, "weight": state.weight}
+        header["prior"] = state.prior
         arrays = _pack(state.current, "current")
         if state.best is not None:
             arrays |= _pack(state.best, "best")
@@ -226,7 +230,8 @@ class Keeper:
             current = _unpack(arrays, "current", like)
         except (KeyError, ValueError) as error:
             raise ValueError(f"{self.path} is damaged: {error}") from None
-        self.state = State(header["start"], current, best, header["random"], header["weight"])
+        learned = header["random"], header["weight"], header["prior"]
+        self.state = State(header["start"], current, best, *learned)
         self._written = self.state
         return self.state
 

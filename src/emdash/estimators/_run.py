@@ -54,21 +54,25 @@ class Run:
             How far an earlier process came.
         """
         if state is not None:
-            self.step.weight = state.weight
+            self.step.go_on_with(state)
             state = self._finish(state)
         for parameters, random in starts:
             number = 0 if state is None else state.start + 1
             best = None if state is None else better(state.best, state.current)
-            state = State(number, Stage(parameters), best, random, self.step.weight)
+            state = State(number, Stage(parameters), best, random, *self._learned())
             self.keeper.note(state)
             state = self._finish(state)
         assert state is not None  # there is at least one start
         best = better(state.best, state.current)
         if best is not state.current:
-            state = State(state.start, best, best, state.random, state.weight)
+            state = State(state.start, best, best, state.random, *self._learned())
             self.keeper.note(state)
             state = self._finish(state)  # if it was read from a file and the rule is another now
         return self._fit(state.current), state.current
+
+    def _learned(self) -> tuple[float | None, dict[str, Any] | None]:
+        """Return what the first pass told of the data, for the state."""
+        return self.step.weight, self.step.prior
 
     def _finish(self, state: State) -> State:
         """Iterate the start under way until it ends."""
@@ -83,7 +87,7 @@ class Run:
             record = self.progress.passed(fit)
             history.append(record)
             current = Stage(fit.parameters, tuple(history))
-            state = State(state.start, current, state.best, state.random, self.step.weight)
+            state = State(state.start, current, state.best, state.random, *self._learned())
             self.keeper.note(state)
             collapses = "; ".join(map(str, record.collapses))
             self.step.engine.report({**vars(record), "collapses": collapses})

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emdash.checkpoint import State
 from emdash.collapse import MStep, Policy, Worst, WorstRows, jumps_in
 from emdash.engines.base import Engine, Task
 from emdash.estimators._identity import Marked
 from emdash.models.mixture import Mixture, MixtureParameters
+from emdash.priors import NormalInverseWishart
 from emdash.progress import Collapsed, Pass, Progress
 from emdash.sources.base import Source
 from emdash.statistics import Statistics
@@ -28,7 +30,7 @@ class Step:
     Parameters
     ----------
     model : Mixture
-        The mathematics.
+        The mathematics. The first pass tells what its priors leave to the data.
     engine : Engine
         Runs the pass.
     source : Source
@@ -74,6 +76,19 @@ class Step:
         if progress.live:
             engine.on_rows = progress.read
 
+    @property
+    def prior(self) -> dict[str, Any] | None:
+        """The components' prior as the first pass settled it; None before, or if there is none."""
+        prior = getattr(self.model.family, "prior", None)
+        return None if prior is None or self.weight is None else prior.plain()
+
+    def go_on_with(self, state: State) -> None:
+        """Take up what the first pass of an earlier process found."""
+        self.weight = state.weight
+        if state.prior is not None:
+            family: Any = self.model.family
+            self.model = self.model.over(family.with_prior(NormalInverseWishart.of(state.prior)))
+
     def go_on_after(self, history: Sequence[Pass]) -> None:
         """Begin a start, or go on with one after the passes of its history."""
         self.past = [record.collapses for record in history]
@@ -94,6 +109,9 @@ class Step:
             again = self.model.task_about(parameters, about, pass_id=f"{self.number} again")
             statistics = self._total(again)
             n_bytes, left_out = n_bytes + statistics.n_bytes, statistics.left_out
+        self.model = self.model.settled(statistics, about)
+        log_likelihood = self.model.objective(statistics, parameters)
+        log_prior = self.model.log_prior(statistics, parameters)
         self.n_rows = int(n_rows)
         imbalance = self.engine.imbalance
         following, collapses, extra = self._maximize(statistics, about, parameters)
@@ -104,8 +122,10 @@ class Step:
             arithmetic=task.arithmetic,
             imbalance=imbalance,
             collapses=collapses,
+            log_likelihood=log_likelihood,
+            log_prior=log_prior,
         )
-        return following, self.model.objective(statistics, parameters)
+        return following, log_likelihood + log_prior
 
     def _maximize(
         self, statistics: Statistics, about: Parameters, bound: Parameters

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from emdash.checkpoint import Checkpoint
 from emdash.engines.local import usable_cores
 from emdash.estimators._base import BaseMixture
+from emdash.families.conjugate import check_prior
 from emdash.families.covariance import SHAPES, CovarianceShape, center_of
+from emdash.families.forms import FORMS
 from emdash.families.gaussian import Gaussian, GaussianParameters
 from emdash.models.mixture import Mixture, MixtureParameters
+from emdash.priors import NormalInverseWishart
 from emdash.progress import Pass
 
 __all__ = ["GaussianMixture"]
@@ -102,6 +106,13 @@ class GaussianMixture(BaseMixture):
         1e-6 times the variance of the data; place the component anew at the row that fits worst,
         which costs a pass; go on without it; or stop with an error, as scikit-learn does. It is
         noted in `history_` and told in one warning. See :doc:`/collapse`.
+    prior : NormalInverseWishart, default=None
+        Prior of means and covariances (:class:`emdash.NormalInverseWishart`). The fit is then the
+        mode of the posterior, and what EM raises is log-likelihood plus log-prior. None means
+        maximum likelihood. See :doc:`/priors`.
+    weight_concentration_prior : float, default=None
+        Concentration of a symmetric Dirichlet prior of the mixing weights, at least 1: each
+        component starts with so many rows minus one. None means 1, which is no prior.
 
     Attributes
     ----------
@@ -123,7 +134,8 @@ class GaussianMixture(BaseMixture):
         Number of EM iterations of the best fit.
     lower_bound_ : float
         Mean log-likelihood per row in the last E-step of the best fit, that is,
-        of the parameters before the last M-step, as in scikit-learn.
+        of the parameters before the last M-step, as in scikit-learn. With priors plus
+        their log-density per row.
     lower_bounds_ : list of float
         The same for every iteration.
     history_ : list of Pass
@@ -164,6 +176,8 @@ class GaussianMixture(BaseMixture):
         "means_init": ["array-like", None],
         "precisions_init": ["array-like", None],
         "arithmetic": [StrOptions({"float64", "float32"})],
+        "prior": [NormalInverseWishart, None],
+        "weight_concentration_prior": [Interval(Real, 1.0, None, closed="left"), None],
     }
 
     def __init__(
@@ -189,6 +203,8 @@ class GaussianMixture(BaseMixture):
         checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
         arithmetic: str = "float64",
         on_collapse: str = "regularize",
+        prior: NormalInverseWishart | None = None,
+        weight_concentration_prior: float | None = None,
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -210,6 +226,8 @@ class GaussianMixture(BaseMixture):
         self.checkpoint = checkpoint
         self.arithmetic = arithmetic
         self.on_collapse = on_collapse
+        self.prior = prior
+        self.weight_concentration_prior = weight_concentration_prior
 
     @property
     def _shape(self) -> CovarianceShape:
@@ -217,10 +235,13 @@ class GaussianMixture(BaseMixture):
 
     def _model(self) -> Mixture[GaussianParameters]:
         threads = usable_cores() if self.n_threads is None else self.n_threads
-        return Mixture(Gaussian(self._shape, self.reg_covar, threads, self.arithmetic))
+        family = Gaussian(self._shape, self.reg_covar, threads, self.arithmetic, self.prior)
+        return Mixture(family, concentration=self.weight_concentration_prior or 1.0)
 
     def _check_init(self, d: int) -> dict[str, Array]:
         K = self.n_components
+        if self.prior is not None:
+            check_prior(self.prior, FORMS[self.covariance_type], d)
         shapes = {
             "weights_init": (K,),
             "means_init": (K, d),

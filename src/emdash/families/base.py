@@ -100,6 +100,20 @@ class Family(ABC, Generic[Parameters]):
         """
         return None
 
+    def settled(self, statistics: Any, parameters: Parameters) -> Family[Parameters]:
+        """Return the family with what its prior left to the data taken from the sums of a pass.
+
+        Parameters
+        ----------
+        statistics, parameters
+            As for :meth:`maximize`.
+        """
+        return self
+
+    def log_prior(self, parameters: Parameters) -> float:
+        """Return the logarithm of the prior density, but for its constants; 0 without a prior."""
+        return 0.0
+
     def floored(
         self, statistics: Any, parameters: Parameters, which: Set[int | None]
     ) -> Parameters:

@@ -45,6 +45,33 @@ class Form(ABC):
         """Return what ``x x'`` adds to the covariance of a component, of each row of `x` (K, d)."""
 
     @abstractmethod
+    def shape(self, d: int) -> tuple[int, ...]:
+        """Return the shape of one covariance."""
+
+    @abstractmethod
+    def base(self, d: int) -> float:
+        """Return twice the exponent of ``1 / |covariance|`` in a prior of no degrees of freedom.
+
+        ``d + 1`` for the inverse Wishart of matrices, 2 for the inverse gamma of variances.
+        """
+
+    def unit(self, d: int) -> float:
+        """Return how many squared deviations a row adds to a variance."""
+        return 1.0
+
+    @abstractmethod
+    def log_determinant(self, factor: Array) -> float:
+        """Return ``log |U|`` of one factor of a precision, over the variances that it has."""
+
+    @abstractmethod
+    def trace(self, factor: Array, scale: Array) -> float:
+        """Return the trace of a scale matrix of this form times the precision."""
+
+    @abstractmethod
+    def square(self, factor: Array, x: Array) -> float:
+        """Return ``x' precision x``."""
+
+    @abstractmethod
     def variances(self, covariance: Array, d: int) -> Array:
         """Return the variance of each feature, shape (d,), in one covariance."""
 
@@ -123,6 +150,21 @@ class Form(ABC):
 class Matrix(Form):
     """A matrix, (d, d)."""
 
+    def shape(self, d: int) -> tuple[int, ...]:
+        return (d, d)
+
+    def base(self, d: int) -> float:
+        return d + 1.0
+
+    def log_determinant(self, factor: Array) -> float:
+        return float(np.log(np.diagonal(factor)).sum())
+
+    def trace(self, factor: Array, scale: Array) -> float:
+        return float((factor * (scale @ factor)).sum())
+
+    def square(self, factor: Array, x: Array) -> float:
+        return float(((x @ factor) ** 2).sum())
+
     def products(self, x: Array) -> Array:
         return x[:, :, None] * x[:, None, :]
 
@@ -168,6 +210,21 @@ class SharedMatrix(Matrix):
 class Variances(Form):
     """A variance for each feature, (d,)."""
 
+    def shape(self, d: int) -> tuple[int, ...]:
+        return (d,)
+
+    def base(self, d: int) -> float:
+        return 2.0
+
+    def log_determinant(self, factor: Array) -> float:
+        return float(np.log(factor).sum())
+
+    def trace(self, factor: Array, scale: Array) -> float:
+        return float((factor**2 * scale).sum())
+
+    def square(self, factor: Array, x: Array) -> float:
+        return float(((x * factor) ** 2).sum())
+
     def products(self, x: Array) -> Array:
         return np.asarray(x**2)
 
@@ -181,17 +238,20 @@ class Variances(Form):
         return np.maximum(covariance, floor)
 
 
-class Variance(Form):
+class Variance(Variances):
     """One variance for all features, ()."""
+
+    def shape(self, d: int) -> tuple[int, ...]:
+        return ()
+
+    def unit(self, d: int) -> float:
+        return float(d)
 
     def products(self, x: Array) -> Array:
         return np.asarray((x**2).mean(axis=1))
 
     def variances(self, covariance: Array, d: int) -> Array:
         return np.broadcast_to(covariance, (d,))
-
-    def smallest(self, covariance: Array) -> float:
-        return float(covariance)
 
     def raised(self, covariance: Array, floor: Array) -> Array:
         return np.asarray(np.maximum(covariance, floor.mean()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Set
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emdash.families.base import Family
+from emdash.families.conjugate import Conjugate, settled
 from emdash.families.covariance import CovarianceShape, center_of, per_row
 from emdash.families.forms import FORMS, Form
 from emdash.families.missing import SUBSETS
 from emdash.families.single import Single, holds
 from emdash.families.singular import FLOOR, Collapse, floored, narrowest, singular_components
+from emdash.priors import NormalInverseWishart
 from emdash.statistics import Statistics
 
 __all__ = ["Gaussian", "GaussianParameters"]
@@ -71,6 +74,8 @@ class Gaussian(Family[GaussianParameters]):
     arithmetic : {"float64", "float32"}
         What passes compute in. With "float32" those that would lose too many
         digits are float64 all the same: the bound kernel's ``arithmetic`` tells.
+    prior : NormalInverseWishart or None
+        Of means and covariances; the M-step then finds the mode of their posterior.
     """
 
     def __init__(
@@ -79,11 +84,13 @@ class Gaussian(Family[GaussianParameters]):
         reg_covar: float = 0.0,
         n_threads: int = 1,
         arithmetic: str = "float64",
+        prior: NormalInverseWishart | None = None,
     ) -> None:
         self.shape = shape
         self.reg_covar = reg_covar
         self.n_threads = n_threads
         self.arithmetic = arithmetic
+        self.prior = prior
 
     def fields(self, K: int, d: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
         return (("N", (K,)), ("F", (K, d)), ("S", self.shape.scatter_shape(K, d)))
@@ -177,7 +184,30 @@ class Gaussian(Family[GaussianParameters]):
     ) -> tuple[Array, Array]:
         """Return means and covariances of the M-step, singular or not."""
         means, covariances = self._moments(statistics, parameters)
+        if self.prior is not None:
+            N = statistics.N
+            prior = settled(self.prior, self._form, N, means, covariances)
+            means, covariances = Conjugate(prior, self._form).mode(N, means, covariances)
         return means, self.shape.regularize(covariances, self.reg_covar)
+
+    def settled(self, statistics: Statistics, parameters: GaussianParameters) -> Gaussian:
+        if self.prior is None or self.prior.is_complete:
+            return self
+        means, covariances = self._moments(statistics, parameters)
+        prior = settled(self.prior, self._form, statistics.N, means, covariances)
+        return self.with_prior(prior)
+
+    def with_prior(self, prior: NormalInverseWishart) -> Gaussian:
+        """Return the same family with another prior."""
+        other = copy(self)
+        other.prior = prior
+        return other
+
+    def log_prior(self, parameters: GaussianParameters) -> float:
+        if self.prior is None:
+            return 0.0
+        conjugate = Conjugate(self.prior, self._form)
+        return conjugate.log_density(parameters.means, parameters.precisions_cholesky)
 
     def _moments(
         self, statistics: Statistics, parameters: GaussianParameters

@@ -6,6 +6,7 @@ Must never know: sources, engines, the loop, how a family computes.
 from __future__ import annotations
 
 from collections.abc import Set
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, Generic, TypeVar
@@ -54,11 +55,16 @@ class Mixture(Generic[Components]):
         The law of one component.
     missing : bool
         Whether NaN stands for a value that is missing at random. Otherwise it is refused.
+    concentration : float
+        Of the symmetric Dirichlet prior of the weights, at least 1; 1 is no prior.
     """
 
-    def __init__(self, family: Family[Components], missing: bool = False) -> None:
+    def __init__(
+        self, family: Family[Components], missing: bool = False, concentration: float = 1.0
+    ) -> None:
         self.family = family
         self.missing = missing
+        self.concentration = concentration
 
     def _incomplete(
         self,
@@ -120,8 +126,48 @@ class Mixture(Generic[Components]):
         """Return the parameters that maximise the expected log-likelihood."""
         with np.errstate(over="ignore", invalid="ignore"):  # the family refuses overflow
             components = self.family.maximize(statistics, parameters.components)
-        N = statistics.N
-        return MixtureParameters(N / N.sum(), components)
+        return MixtureParameters(self._weights(statistics.N), components)
+
+    def _weights(self, N: Array) -> Array:
+        """Return the mode of the weights' posterior."""
+        counts = N + (self.concentration - 1)
+        return np.asarray(counts / counts.sum())
+
+    def settled(
+        self, statistics: Statistics, parameters: MixtureParameters[Components]
+    ) -> Mixture[Components]:
+        """Return the model with what its priors left to the data taken from the sums of a pass.
+
+        Parameters
+        ----------
+        statistics : Statistics
+        parameters : MixtureParameters
+            What the sums were taken about.
+        """
+        family = self.family.settled(statistics, parameters.components)
+        return self if family is self.family else self.over(family)
+
+    def over(self, family: Family[Components]) -> Mixture[Components]:
+        """Return the same model over another family."""
+        other = copy(self)
+        other.family = family
+        return other
+
+    def log_prior(self, statistics: Statistics, parameters: MixtureParameters[Components]) -> float:
+        """Return the log-density of the priors per unit of weight, but for its constants.
+
+        EM raises the sum of it and :meth:`objective`. 0 without priors.
+
+        Parameters
+        ----------
+        statistics : Statistics
+            Says how much the rows weigh.
+        parameters : MixtureParameters
+        """
+        result = self.family.log_prior(parameters.components)
+        if self.concentration != 1:
+            result += (self.concentration - 1) * float(np.log(parameters.weights).sum())
+        return float(result / statistics.weight)
 
     def floored(
         self,
@@ -139,8 +185,8 @@ class Mixture(Generic[Components]):
         which : set of (int or None)
             Which components; None is a scale that all share.
         """
-        N = statistics.N
-        return MixtureParameters(N / N.sum(), self.family.floored(statistics, components, which))
+        floored = self.family.floored(statistics, components, which)
+        return MixtureParameters(self._weights(statistics.N), floored)
 
     def placed(
         self,
