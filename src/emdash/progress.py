@@ -59,7 +59,7 @@ class Collapsed:
     def __str__(self) -> str:
         where = "all components" if self.component is None else f"component {self.component}"
         why = (
-            "light"
+            "lighter than a row"
             if self.smallest is None
             else f"singular, its smallest eigenvalue {self.smallest:.3g}"
         )

@@ -5,7 +5,7 @@
 Likelihood and priors are SciPy's own densities (multivariate_normal, invwishart, invgamma,
 dirichlet), added as they are and handed to BFGS in free parameters: weights by their logarithms
 relative to the last, covariances by Cholesky factors with the logarithm of the diagonal. The mode
-is that of the density of weights, means and covariances; the free parameters are for the search only.
+is that of the density of weights, means and covariances; free parameters are for the search only.
 
 The default prior is computed here from its definition (Fraley and Raftery 2007, Journal of
 Classification 24, 155-181; scale with divisor n, per feature for diagonal covariances). Data: Old

@@ -317,7 +317,7 @@ def test_a_component_lighter_than_a_row_is_noted():
     assert (number, event.component, event.done, event.smallest) == (1, 1, "kept", None)
     r = 1e-3 * np.exp(-0.5 * ((X - 9) ** 2).sum(axis=1) + 0.5 * (X**2).sum(axis=1)) / 0.999
     assert event.weight == pytest.approx((r / (1 + r)).sum(), rel=1e-9)
-    assert "component 1 kept (light" in told[0]
+    assert "component 1 kept (lighter" in told[0]
 
 
 @pytest.mark.parametrize("policy", ["reseed", "drop"])
