@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from emdash.estimators.mixtures import GaussianMixture
     from emdash.persistence import load, save
     from emdash.priors import NormalInverseWishart
-    from emdash.progress import Pass
+    from emdash.progress import Collapsed, Pass
     from emdash.sources import open_table
     from emdash.versions import show_versions
 
@@ -22,6 +22,7 @@ __version__ = "0.1.0.dev0"
 
 _PUBLIC = {
     "Checkpoint": "emdash.checkpoint",
+    "Collapsed": "emdash.progress",
     "GaussianMixture": "emdash.estimators.mixtures",
     "NormalInverseWishart": "emdash.priors",
     "Pass": "emdash.progress",
@@ -33,6 +34,7 @@ _PUBLIC = {
 
 __all__ = [
     "Checkpoint",
+    "Collapsed",
     "GaussianMixture",
     "NormalInverseWishart",
     "Pass",

@@ -68,9 +68,9 @@ class MStep:
         return np.asarray(self.statistics.N / one)
 
     def light(self) -> list[int]:
-        """Return the components that weigh less than one row."""
+        """Return the components that weigh less than one row, and are not held by a prior."""
         one = self.statistics.weight / self.statistics.n_rows
-        if self.statistics.N.min() >= ONE_ROW * one:
+        if self.statistics.N.min() >= ONE_ROW * one or not self.model.family.needs_rows:
             return []
         return [int(k) for k in np.flatnonzero(self.weights < ONE_ROW)]
 

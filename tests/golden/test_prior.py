@@ -28,7 +28,6 @@ def inverse(covariance_type, covariances):
     return np.linalg.inv(covariances) if matrices else 1 / covariances
 
 
-@pytest.mark.filterwarnings("ignore:Components collapsed")  # light: in the mode, too
 @pytest.mark.filterwarnings("ignore:Best performing initialization")
 @pytest.mark.parametrize(
     "case",

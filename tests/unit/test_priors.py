@@ -14,10 +14,7 @@ from sklearn.base import clone
 import emdash
 from emdash import GaussianMixture, NormalInverseWishart
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Best performing initialization"),
-    pytest.mark.filterwarnings("ignore:Components collapsed.*lighter"),  # the prior carries them
-]
+pytestmark = pytest.mark.filterwarnings("ignore:Best performing initialization")
 
 
 def nothing(covariance_type, d):

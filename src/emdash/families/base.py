@@ -110,6 +110,11 @@ class Family(ABC, Generic[Parameters]):
         """
         return self
 
+    @property
+    def needs_rows(self) -> bool:
+        """Whether a component is nothing without rows; not if a prior holds it."""
+        return True
+
     def log_prior(self, parameters: Parameters) -> float:
         """Return the logarithm of the prior density, but for its constants; 0 without a prior."""
         return 0.0

@@ -203,6 +203,10 @@ class Gaussian(Family[GaussianParameters]):
         other.prior = prior
         return other
 
+    @property
+    def needs_rows(self) -> bool:
+        return self.prior is None
+
     def log_prior(self, parameters: GaussianParameters) -> float:
         if self.prior is None:
             return 0.0
