@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from emdash.estimators.imputer import GMMImputer
     from emdash.estimators.mixtures import GaussianMixture
     from emdash.persistence import load, save
-    from emdash.progress import Pass
+    from emdash.priors import NormalInverseWishart
+    from emdash.progress import Collapsed, Pass
     from emdash.sources import open_table
     from emdash.versions import show_versions
 
@@ -22,8 +23,10 @@ __version__ = "0.1.0.dev0"
 
 _PUBLIC = {
     "Checkpoint": "emdash.checkpoint",
+    "Collapsed": "emdash.progress",
     "GMMImputer": "emdash.estimators.imputer",
     "GaussianMixture": "emdash.estimators.mixtures",
+    "NormalInverseWishart": "emdash.priors",
     "Pass": "emdash.progress",
     "load": "emdash.persistence",
     "open_table": "emdash.sources",
@@ -33,8 +36,10 @@ _PUBLIC = {
 
 __all__ = [
     "Checkpoint",
+    "Collapsed",
     "GMMImputer",
     "GaussianMixture",
+    "NormalInverseWishart",
     "Pass",
     "__version__",
     "load",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from glob import escape
 from pathlib import Path
@@ -87,7 +87,7 @@ class Stage:
     @property
     def trace(self) -> list[float]:
         """Objective of every pass so far."""
-        return [record.log_likelihood for record in self.history]
+        return [record.log_likelihood + record.log_prior for record in self.history]
 
 
 def better(one: Stage | None, other: Stage) -> Stage:
@@ -113,6 +113,8 @@ class State:
         What the starts that are left are drawn with.
     weight : float or None
         Total weight of the rows that a pass reads; None before the first.
+    prior : dict or None
+        What the first pass settled of the prior, as values of JSON; None before, or without one.
     """
 
     start: int
@@ -120,6 +122,7 @@ class State:
     best: Stage | None = None
     random: Mapping[str, Any] | None = None
     weight: float | None = None
+    prior: Mapping[str, Any] | None = None
 
 
 class Keeper:
@@ -172,6 +175,7 @@ class Keeper:
         state = self.state
         header = {"format": FORMAT, "version": __version__, **self._identity}
         header |= {"start": state.start, "random": state.random, "weight": state.weight}
+        header["prior"] = state.prior
         arrays = _pack(state.current, "current")
         if state.best is not None:
             arrays |= _pack(state.best, "best")
@@ -188,14 +192,14 @@ class Keeper:
         self._written = state
         self._due = time.monotonic() + self._seconds
 
-    def read(self, like: Callable[[], Any]) -> State | None:
+    def read(self, like: Callable[[Sequence[Pass]], Any]) -> State | None:
         """Return what the file holds, or None if there is no file.
 
         Parameters
         ----------
         like : callable
-            Returns parameters of the model, whatever their values: they show which shapes to
-            expect.
+            Returns parameters of the model after these passes, whatever their values: they show
+            which shapes to expect.
 
         Raises
         ------
@@ -222,11 +226,12 @@ class Keeper:
         data = self._identity["data"]
         data.update({k: v for k, v in self._file_data.items() if data.get(k) is None})
         try:
-            best = _unpack(arrays, "best", like()) if "best.history" in arrays else None
-            current = _unpack(arrays, "current", like())
+            best = _unpack(arrays, "best", like) if "best.history" in arrays else None
+            current = _unpack(arrays, "current", like)
         except (KeyError, ValueError) as error:
             raise ValueError(f"{self.path} is damaged: {error}") from None
-        self.state = State(header["start"], current, best, header["random"], header["weight"])
+        learned = header["random"], header["weight"], header["prior"]
+        self.state = State(header["start"], current, best, *learned)
         self._written = self.state
         return self.state
 
@@ -283,7 +288,7 @@ def _pack(stage: Stage, prefix: str) -> dict[str, Any]:
     return {f"{prefix}.history": history, **_arrays(stage.parameters, prefix)}
 
 
-def _unpack(arrays: Arrays, prefix: str, like: Any) -> Stage:
+def _unpack(arrays: Arrays, prefix: str, like: Callable[[Sequence[Pass]], Any]) -> Stage:
     """Return the stage that :func:`_pack` made arrays of.
 
     Raises
@@ -292,7 +297,7 @@ def _unpack(arrays: Arrays, prefix: str, like: Any) -> Stage:
         If an array is missing, or differs in shape or type from the one in `like`.
     """
     history = tuple(from_table(arrays[f"{prefix}.history"]))
-    return Stage(_record(arrays, prefix, like), history)
+    return Stage(_record(arrays, prefix, like(history)), history)
 
 
 def _arrays(record: Any, prefix: str) -> dict[str, Any]:

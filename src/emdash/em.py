@@ -7,7 +7,7 @@ a map ``theta -> (theta', objective)`` and a rule for stopping, nothing else.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -33,8 +33,11 @@ class Stop:
     max_iter: int
 
     def is_met(self, fit: Fit[Any]) -> bool:
-        """Tell whether the last step changed the objective by less than the tolerance."""
-        return fit.n_iter > 0 and abs(fit.change) < self.tolerance
+        """Tell whether the last step changed the objective by less than the tolerance.
+
+        Not if that step or the one before jumped: the change is then not one of the iteration.
+        """
+        return fit.n_iter > 0 and not fit.jumped and abs(fit.change) < self.tolerance
 
 
 @dataclass
@@ -52,12 +55,21 @@ class Fit(Generic[Parameters]):
         Whether the tolerance was met.
     previous : float
         What the first step was compared with.
+    jumps : set of int
+        Numbers, from 1, of the steps whose parameters do not continue the iteration, such as
+        those with a part placed anew. The objective may fall there.
     """
 
     parameters: Parameters
     trace: list[float] = field(default_factory=list)
     converged: bool = False
     previous: float = -math.inf
+    jumps: Set[int] = frozenset()
+
+    @property
+    def jumped(self) -> bool:
+        """Whether the last step or the one before it jumped."""
+        return self.n_iter in self.jumps or self.n_iter - 1 in self.jumps
 
     @property
     def n_iter(self) -> int:
@@ -78,6 +90,7 @@ def em(
     *,
     previous: float = -math.inf,
     trace: Sequence[float] = (),
+    jumps: Set[int] = frozenset(),
     on_step: Callable[[Fit[Parameters]], object] | None = None,
 ) -> Fit[Parameters]:
     """Iterate `step` from `start` until the objective stands still.
@@ -96,6 +109,9 @@ def em(
     trace : sequence of float
         Objectives of the steps that led to `start`, when an interrupted loop goes on.
         They count towards the largest number of steps.
+    jumps : set of int
+        Numbers of the steps that jumped (:class:`Fit`); `step` adds its own while it runs.
+        Neither they nor those that follow them end the loop.
     on_step : callable, optional
         Called with the :class:`Fit` so far after each step.
 
@@ -111,7 +127,7 @@ def em(
     >>> fit.converged, fit.n_iter
     (True, 11)
     """
-    fit = Fit(start, list(trace), previous=previous)
+    fit = Fit(start, list(trace), previous=previous, jumps=jumps)
     fit.converged = stop.is_met(fit)
     while not fit.converged and fit.n_iter < stop.max_iter:
         fit.parameters, objective = step(fit.parameters)

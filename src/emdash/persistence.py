@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from emdash import __version__
 from emdash.archive import Arrays, Kind, read_archive, write_archive
 from emdash.estimators._rounded import exact, rounded, set_attributes
+from emdash.priors import NormalInverseWishart
 from emdash.progress import from_table, to_table
 
 __all__ = ["load", "save"]
@@ -174,6 +175,8 @@ def load(path: str | os.PathLike[str]) -> Any:
             f"{path} sets the parameter {unknown[0]!r}, which {cls.__name__} of emdash "
             f"{__version__} does not have: upgrade emdash"
         )
+    if isinstance(parameters.get("prior"), dict):
+        parameters["prior"] = NormalInverseWishart.of(parameters["prior"])
     model = cls(**parameters)
     model._validate_params()
     attributes = {name: array for name, array in members.items() if name.endswith("_")}
@@ -192,7 +195,8 @@ def _class(name: str) -> Any:
 
 def _parameters(model: Any) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Return the constructor parameters: those for JSON, and the arrays."""
-    plain, arrays = {}, {}
+    plain: dict[str, Any] = {}
+    arrays: dict[str, NDArray[Any]] = {}
     for name, value in model.get_params(deep=False).items():
         if isinstance(value, np.generic):
             value = value.item()
@@ -200,6 +204,8 @@ def _parameters(model: Any) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
             continue
         if value is None or isinstance(value, bool | int | float | str):
             plain[name] = value
+        elif isinstance(value, NormalInverseWishart):
+            plain[name] = value.plain()
         else:
             arrays[name] = np.asarray(value, dtype=np.float64)
     return plain, arrays

@@ -5,13 +5,14 @@ Must never know: models, sources, engines.
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from statistics import median
 from typing import Any, TextIO
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from emdash.em import Fit, Stop
 
-__all__ = ["Pass", "Progress", "from_table", "passes_left", "peak_memory", "to_table"]
+__all__ = ["Collapsed", "Pass", "Progress", "from_table", "passes_left", "peak_memory", "to_table"]
 
 REDRAWN = 0.2
 """Seconds between two states of a bar."""
@@ -31,6 +32,38 @@ BAR = 24
 
 DECAY = 4
 """Passes over which the decay of the change is measured."""
+
+
+@dataclass(frozen=True)
+class Collapsed:
+    """What happened to a component that collapsed in the M-step after a pass.
+
+    Attributes
+    ----------
+    component : int or None
+        Its number in that pass; None stands for the covariance that all components share.
+    weight : float
+        Its weight in rows: the sum of its responsibilities.
+    smallest : float or None
+        Smallest eigenvalue of its covariance, in the unit of the data squared, if this is not
+        positive definite to working precision or was kept from becoming so; None if it is light.
+    done : {"regularized", "re-seeded", "dropped", "kept"}
+        What was done about it.
+    """
+
+    component: int | None
+    weight: float
+    smallest: float | None
+    done: str
+
+    def __str__(self) -> str:
+        where = "all components" if self.component is None else f"component {self.component}"
+        why = (
+            "lighter than a row"
+            if self.smallest is None
+            else f"singular, its smallest eigenvalue {self.smallest:.3g}"
+        )
+        return f"{where} {self.done} ({why}, its weight {self.weight:.4g} rows)"
 
 
 @dataclass(frozen=True)
@@ -63,6 +96,12 @@ class Pass:
     imbalance : float
         How unevenly the work was shared: the longest time over the mean, of the threads of this
         machine or of the parts on a cluster. 1 is even, or not measured.
+    log_prior : float
+        Natural logarithm of the prior density per unit of weight, without its constants, of the
+        same parameters; 0 without priors. What EM raises is ``log_likelihood + log_prior``, and
+        `change` is the change of that.
+    collapses : tuple of Collapsed
+        Components that collapsed in the M-step after the pass, and what was done about it.
     """
 
     start: int
@@ -75,29 +114,39 @@ class Pass:
     left_out: float
     arithmetic: str
     imbalance: float
+    log_prior: float = 0.0
+    collapses: tuple[Collapsed, ...] = ()
 
     def __str__(self) -> str:
         seconds = max(self.seconds, 1e-9)
         words = [
             f"pass {self.number:4d}",
             f"log-likelihood {self.log_likelihood:.8f}",
+            f"log-prior {self.log_prior:.8f}" if self.log_prior else "",
             "" if math.isinf(self.change) else f"change {self.change:+.3e}",
             _amount(self.n_rows / seconds, " rows/s"),
             _amount(self.n_bytes / seconds, "B/s"),
             f"{self.left_out:.0%} left out" if self.left_out else "",
             f"imbalance {self.imbalance:.2f}" if self.imbalance >= 1.1 else "",
+            "; ".join(map(str, self.collapses)),
         ]
         return "  ".join(word for word in words if word)
 
 
-_DTYPE = np.dtype(
-    [(f.name, {"int": "i8", "float": "f8", "str": "U8"}[str(f.type)]) for f in fields(Pass)]
-)
+_KINDS = {"int": "i8", "float": "f8", "str": "U8"}
+
+
+def _dtype(width: int) -> np.dtype[np.void]:
+    """Return the type of a table: what collapsed is a line of JSON of at most `width` letters."""
+    kinds = ((f.name, _KINDS.get(str(f.type), f"U{width}")) for f in fields(Pass))
+    return np.dtype(list(kinds))
 
 
 def to_table(history: Sequence[Pass]) -> NDArray[np.void]:
     """Return records as a structured array with a field per attribute, for files."""
-    return np.array([astuple(record) for record in history], dtype=_DTYPE)
+    lines = [json.dumps([asdict(each) for each in record.collapses]) for record in history]
+    rows = [(*list(vars(r).values())[:-1], line) for r, line in zip(history, lines, strict=True)]
+    return np.array(rows, dtype=_dtype(max(map(len, lines), default=1)))
 
 
 def from_table(table: NDArray[np.void]) -> list[Pass]:
@@ -108,9 +157,17 @@ def from_table(table: NDArray[np.void]) -> list[Pass]:
     ValueError
         If its fields are others.
     """
-    if table.dtype != _DTYPE:
-        raise ValueError(f"expected a table with the fields {_DTYPE.names}, got {table.dtype}")
-    return [Pass(*record) for record in table.tolist()]
+    names = table.dtype.names or ()
+    width = table.dtype["collapses"].itemsize // 4 if "collapses" in names else 0
+    if table.dtype != _dtype(width):
+        raise ValueError(
+            f"expected a table with the fields {_dtype(width).names}, got {table.dtype}"
+        )
+    return [Pass(*(*row[:-1], _collapsed(row[-1]))) for row in table.tolist()]
+
+
+def _collapsed(line: str) -> tuple[Collapsed, ...]:
+    return tuple(Collapsed(**each) for each in json.loads(line))
 
 
 def peak_memory() -> int | None:
@@ -270,7 +327,8 @@ class Progress:
         now = time.perf_counter()
         seconds, self._clock = now - self._clock, now
         self._seconds.append(seconds)
-        return Pass(self.start, fit.n_iter, fit.trace[-1], fit.change, seconds, **self._work)
+        told = {"log_likelihood": fit.trace[-1], **self._work}
+        return Pass(self.start, fit.n_iter, change=fit.change, seconds=seconds, **told)
 
     def tell(self, fit: Fit[Any], record: Pass) -> None:
         """Print the record and hand it to the callback."""

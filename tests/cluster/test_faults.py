@@ -127,7 +127,7 @@ def test_a_block_that_is_not_what_it_was_said_to_be(X, start, client, wrong, mes
 def test_a_collapsing_component_is_named(client):
     x = da.from_array(np.repeat(np.eye(4), 30, axis=0), chunks=(10, 4))
     with pytest.raises(ValueError, match="covariance of component 0 is not positive definite"):
-        GaussianMixture(2, reg_covar=0.0, random_state=0).fit(x)
+        GaussianMixture(2, reg_covar=0.0, random_state=0, on_collapse="raise").fit(x)
     eventually(lambda: not tasks(client))
 
 

@@ -564,7 +564,7 @@ def test_starting_precisions_that_are_not_symmetric(X, covariance_type):
 
 
 def test_repeated_rows_without_regularisation(X, source):
-    model = GaussianMixture(K, reg_covar=0.0, random_state=0)
+    model = GaussianMixture(K, reg_covar=0.0, random_state=0, on_collapse="raise")
     bad = np.repeat(X[:4], 100, axis=0)
     with pytest.raises(ValueError, match=r"covariance of component [012] is not positive"):
         model.fit(source(bad))

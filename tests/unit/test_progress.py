@@ -16,7 +16,7 @@ from emdash.chunk import Chunk
 from emdash.em import Stop
 from emdash.engines.base import Engine, fold
 from emdash.engines.local import LocalEngine
-from emdash.estimators import _base
+from emdash.estimators import _fitted
 from emdash.progress import passes_left
 from emdash.sources.base import Source
 from emdash.sources.batches import BatchesSource
@@ -196,7 +196,7 @@ class Watched(Engine):
 
 def test_engine_is_told_of_every_pass_once(monkeypatch, tmp_path):
     engine, calls = Watched(), []
-    monkeypatch.setattr(_base, "engine_for", lambda *_: engine)
+    monkeypatch.setattr(_fitted, "engine_for", lambda *_: engine)
 
     def stop(record):
         calls.append(record)
@@ -208,5 +208,5 @@ def test_engine_is_told_of_every_pass_once(monkeypatch, tmp_path):
         GaussianMixture(callback=stop, **settings).fit(rows())
     assert len(engine.events) == 3
     fit = GaussianMixture(**settings).fit(rows())
-    assert engine.events == [vars(record) for record in fit.history_]
+    assert engine.events == [{**vars(record), "collapses": ""} for record in fit.history_]
     assert {record.imbalance for record in fit.history_} == {1.25}

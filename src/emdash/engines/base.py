@@ -74,7 +74,7 @@ class Engine(ABC):
         Parameters
         ----------
         event : dict
-            The attributes of its :class:`emdash.Pass`.
+            The attributes of its :class:`emdash.Pass`, `collapses` in words.
         """
 
 

@@ -10,7 +10,7 @@ import math
 import os
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -21,14 +21,15 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from emdash.checkpoint import Checkpoint, Keeper, Stage, better
+from emdash.collapse import POLICIES, in_words, left_of
 from emdash.em import Fit, Stop
 from emdash.estimators._fitted import FittedMixture
 from emdash.estimators._identity import keeper_for
 from emdash.estimators._run import Run, did_not_converge, how_to_go_on
 from emdash.estimators._starts import Start, draw_starts
 from emdash.estimators._step import Step
-from emdash.models.mixture import MixtureParameters
-from emdash.progress import Progress
+from emdash.models.mixture import Mixture, MixtureParameters
+from emdash.progress import Pass, Progress
 from emdash.sources.base import Source
 from emdash.start import METHODS
 
@@ -56,6 +57,7 @@ class BaseMixture(FittedMixture):
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
         "verbose_interval": [Interval(Integral, 1, None, closed="left")],
+        "on_collapse": [StrOptions(set(POLICIES))],
         "callback": [callable, None],
         "checkpoint": [str, os.PathLike, Checkpoint, None],
     }
@@ -113,7 +115,8 @@ class BaseMixture(FittedMixture):
         ValueError
             If `X` is not a finite table of numbers with at least as many rows
             as components, naming the row that is wrong; if a weight is negative or not finite,
-            naming its row; or if a covariance collapses, naming the component.
+            naming its row; or if a covariance collapses with ``on_collapse="raise"``, naming the
+            component.
         """
         self._fit(X, sample_weight)
         return self
@@ -144,12 +147,12 @@ class BaseMixture(FittedMixture):
         engine, model = self._engine(source), self._model()
         stop = Stop(self.tol, self.max_iter)
         progress = Progress(self.verbose, self.verbose_interval, self.callback, stop)
-        step = Step(model, engine, source, self.n_components, progress)
+        policy = POLICIES[self.on_collapse]
+        step = Step(model, engine, source, self.n_components, progress, policy)
         keeper = keeper_for(self, source)
         if source.collection and keeper.path is not None:
             step.learn = keeper.learn
-        shape = self.n_components, source.n_features
-        state = keeper.read(lambda: model.reference(np.zeros(shape)))
+        state = keeper.read(lambda history: self._reference(model, source, history))
         given = self._check_init(source.n_features)
         starts: Iterable[Start] = (
             [(self._parameters(), None)]
@@ -166,6 +169,13 @@ class BaseMixture(FittedMixture):
             progress.clear()
             keeper.write()
         return source
+
+    def _reference(
+        self, model: Mixture[Any], source: Source, history: Sequence[Pass]
+    ) -> MixtureParameters[Any]:
+        """Return any parameters of the shapes that they have after these passes."""
+        K = left_of(self.n_components, history)
+        return model.reference(np.zeros((K, source.n_features)))
 
     def _interrupt(
         self, keeper: Keeper, interrupt: KeyboardInterrupt, dtype: np.dtype[Any]
@@ -192,8 +202,11 @@ class BaseMixture(FittedMixture):
     def _finish(
         self, best: Fit[MixtureParameters[Any]], stage: Stage, dtype: np.dtype[Any]
     ) -> None:
-        """Set the fitted attributes and warn if the loop did not converge."""
+        """Set the fitted attributes and warn of collapse, and if the loop did not converge."""
         self._set_fitted(best, stage, dtype)
+        collapsed = in_words(stage.history, self.n_components)
+        if collapsed:
+            warnings.warn(collapsed, ConvergenceWarning, stacklevel=5)
         if not best.converged and self.max_iter > 0:
             message = did_not_converge(best, Stop(self.tol, self.max_iter))
             # the line that called fit, through scikit-learn's wrapper

@@ -13,6 +13,7 @@ import numpy as np
 from emdash.checkpoint import Checkpoint, Keeper
 from emdash.chunk import Chunk
 from emdash.engines.base import Task
+from emdash.priors import NormalInverseWishart
 from emdash.sources.base import Source
 from emdash.sources.weighted import ColumnWeightedSource, WeightedSource
 
@@ -78,6 +79,8 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, np.random.RandomState):
         return None  # the file holds its state
+    if isinstance(value, NormalInverseWishart):
+        return value.plain()
     return _digest(np.asarray(value, dtype=np.float64))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from emdash.checkpoint import Keeper, Stage, State, better
+from emdash.collapse import jumps_in
 from emdash.em import Fit, Stop, em
 from emdash.estimators._starts import Start
 from emdash.estimators._step import Step
@@ -53,21 +54,25 @@ class Run:
             How far an earlier process came.
         """
         if state is not None:
-            self.step.weight = state.weight
+            self.step.go_on_with(state)
             state = self._finish(state)
         for parameters, random in starts:
             number = 0 if state is None else state.start + 1
             best = None if state is None else better(state.best, state.current)
-            state = State(number, Stage(parameters), best, random, self.step.weight)
+            state = State(number, Stage(parameters), best, random, *self._learned())
             self.keeper.note(state)
             state = self._finish(state)
         assert state is not None  # there is at least one start
         best = better(state.best, state.current)
         if best is not state.current:
-            state = State(state.start, best, best, state.random, state.weight)
+            state = State(state.start, best, best, state.random, *self._learned())
             self.keeper.note(state)
             state = self._finish(state)  # if it was read from a file and the rule is another now
         return self._fit(state.current), state.current
+
+    def _learned(self) -> tuple[float | None, dict[str, Any] | None]:
+        """Return what the first pass told of the data, for the state."""
+        return self.step.weight, self.step.prior
 
     def _finish(self, state: State) -> State:
         """Iterate the start under way until it ends."""
@@ -82,12 +87,13 @@ class Run:
             record = self.progress.passed(fit)
             history.append(record)
             current = Stage(fit.parameters, tuple(history))
-            state = State(state.start, current, state.best, state.random, self.step.weight)
+            state = State(state.start, current, state.best, state.random, *self._learned())
             self.keeper.note(state)
-            self.step.engine.report({**vars(record)})
+            collapses = "; ".join(map(str, record.collapses))
+            self.step.engine.report({**vars(record), "collapses": collapses})
             self.progress.tell(fit, record)
 
-        self.step.number = len(history)
+        self.step.go_on_after(history)
         self.progress.begin(history[0].start if history else state.start, len(history))
         fit = em(
             self.step,
@@ -95,6 +101,7 @@ class Run:
             self.stop,
             previous=self.previous,
             trace=stage.trace,
+            jumps=self.step.jumps,
             on_step=on_step,
         )
         self.progress.end(fit)
@@ -102,7 +109,8 @@ class Run:
 
     def _fit(self, stage: Stage) -> Fit[Parameters]:
         """Return a stage as the loop has it."""
-        fit = Fit(stage.parameters, stage.trace, previous=self.previous)
+        jumps = jumps_in([record.collapses for record in stage.history])
+        fit = Fit(stage.parameters, stage.trace, previous=self.previous, jumps=jumps)
         fit.converged = self.stop.is_met(fit)
         return fit
 

@@ -9,9 +9,11 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from emdash.checkpoint import State
+from emdash.collapse import POLICIES
 from emdash.engines.base import Engine
 from emdash.engines.local import usable_cores
 from emdash.engines.memory import MemoryLimit
+from emdash.families.singular import Collapse
 from emdash.models.mixture import Mixture, MixtureParameters
 from emdash.sources.base import Source
 from emdash.start import count_rows, start_from, starting_rows
@@ -112,13 +114,16 @@ def draw_starts(
                 estimator._check_rows(source)
                 most = MemoryLimit(estimator.memory_limit).sample_bytes
                 sample = starting_rows(source, engine, estimator.n_components, draws.rows, most)
-            parameters = start_from(
-                sample.rows,
-                model,
-                estimator.n_components,
-                estimator.init_params,
-                draws.starts,
-                estimator.n_threads or usable_cores(),
-                sample.weights,
-            )
+            try:
+                parameters = start_from(
+                    sample.rows,
+                    model,
+                    estimator.n_components,
+                    estimator.init_params,
+                    draws.starts,
+                    estimator.n_threads or usable_cores(),
+                    sample.weights,
+                )
+            except Collapse as collapse:
+                parameters = POLICIES[estimator.on_collapse].start(model, collapse)
         yield estimator._apply_init(given, parameters), draws.states() if kept else None

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+import numpy as np
+from numpy.typing import NDArray
+
+from emdash.checkpoint import State
+from emdash.collapse import MStep, Policy, Worst, WorstRows, jumps_in
 from emdash.engines.base import Engine, Task
 from emdash.estimators._identity import Marked
 from emdash.models.mixture import Mixture, MixtureParameters
 from emdash.observed import refuse_columns_without_values
-from emdash.progress import Progress
+from emdash.priors import NormalInverseWishart
+from emdash.progress import Collapsed, Pass, Progress
 from emdash.sources.base import Source
 from emdash.sources.weighted import check_total
 from emdash.statistics import Statistics
 
 __all__ = ["Step"]
 
+Array = NDArray[np.float64]
 Parameters = MixtureParameters[Any]
 
 
@@ -26,7 +33,7 @@ class Step:
     Parameters
     ----------
     model : Mixture
-        The mathematics.
+        The mathematics. The first pass tells what its priors leave to the data.
     engine : Engine
         Runs the pass.
     source : Source
@@ -35,11 +42,17 @@ class Step:
         Number of components.
     progress : Progress
         Told what a pass did.
+    policy : Policy
+        What to do about components that collapse.
 
     Attributes
     ----------
     number : int
-        Passes so far.
+        Passes of this start so far.
+    past : list of tuple of Collapsed
+        What collapsed in each of them.
+    jumps : set of int
+        After which of them the parameters did not continue the iteration.
     weight : float or None
         Total weight of the rows that every pass must read; None before the first.
     learn : callable or None
@@ -47,17 +60,43 @@ class Step:
     """
 
     def __init__(
-        self, model: Mixture[Any], engine: Engine, source: Source, K: int, progress: Progress
+        self,
+        model: Mixture[Any],
+        engine: Engine,
+        source: Source,
+        K: int,
+        progress: Progress,
+        policy: Policy,
     ) -> None:
         self.model, self.engine, self.source = model, engine, source
         self.K = K
         self.progress = progress
-        self.number = 0
+        self.policy = policy
+        self.go_on_after(())
         self.n_rows: int | None = None
         self.weight: float | None = None
         self.learn: Callable[[str, list[str]], None] | None = None
         if progress.live:
             engine.on_rows = progress.read
+
+    @property
+    def prior(self) -> dict[str, Any] | None:
+        """The components' prior as the first pass settled it; None before, or if there is none."""
+        prior = getattr(self.model.family, "prior", None)
+        return None if prior is None or self.weight is None else prior.plain()
+
+    def go_on_with(self, state: State) -> None:
+        """Take up what the first pass of an earlier process found."""
+        self.weight = state.weight
+        if state.prior is not None:
+            family: Any = self.model.family
+            self.model = self.model.over(family.with_prior(NormalInverseWishart.of(state.prior)))
+
+    def go_on_after(self, history: Sequence[Pass]) -> None:
+        """Begin a start, or go on with one after the passes of its history."""
+        self.past = [record.collapses for record in history]
+        self.jumps = jumps_in(self.past)
+        self.number = len(history)
 
     def __call__(self, parameters: Parameters) -> tuple[Parameters, float]:
         """Return the next parameters, and the objective of the given ones."""
@@ -75,17 +114,42 @@ class Step:
             again = self.model.task_about(parameters, about, pass_id=f"{self.number} again")
             statistics = self._total(again)
             n_bytes, left_out = n_bytes + statistics.n_bytes, statistics.left_out
+        self.model = self.model.settled(statistics, about)
+        log_likelihood = self.model.objective(statistics, parameters)
+        log_prior = self.model.log_prior(statistics, parameters)
+        imbalance = self.engine.imbalance
+        following, collapses, extra = self._maximize(statistics, about, parameters)
         self.progress.did(
             n_rows=int(n_rows),
-            n_bytes=int(n_bytes),
-            left_out=left_out / (n_rows * self.K),
+            n_bytes=int(n_bytes) + extra,
+            left_out=left_out / (n_rows * len(parameters.weights)),
             arithmetic=task.arithmetic,
-            imbalance=self.engine.imbalance,
+            imbalance=imbalance,
+            collapses=collapses,
+            log_likelihood=log_likelihood,
+            log_prior=log_prior,
         )
-        return (
-            self.model.maximize(statistics, about),
-            self.model.objective(statistics, parameters),
-        )
+        return following, log_likelihood + log_prior
+
+    def _maximize(
+        self, statistics: Statistics, about: Parameters, bound: Parameters
+    ) -> tuple[Parameters, tuple[Collapsed, ...], int]:
+        """Return the M-step, what collapsed in it, and how many bytes were read because of that."""
+        read = 0
+
+        def worst(most: int) -> Array:
+            nonlocal read
+            task = Worst(self.model.rows(bound, "log_likelihood"), most)
+            self.progress.reading("rows that fit worst", self.n_rows)
+            found: WorstRows = self.engine.total(task, self.source)
+            read = found.n_bytes
+            return found.rows()
+
+        step = MStep(self.model, statistics, about, self.past, worst)
+        following, collapses = self.policy(step)
+        self.past.append(collapses)
+        self.jumps |= jumps_in([collapses], self.number)
+        return following, collapses, read
 
     def _total(self, task: Task) -> Statistics:
         self.progress.reading(f"pass {self.number:4d}", self.source.n_rows or self.n_rows)

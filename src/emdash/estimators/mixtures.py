@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from emdash.checkpoint import Checkpoint
 from emdash.engines.local import usable_cores
@@ -19,10 +20,13 @@ from emdash.estimators._exchange import Exchange
 from emdash.estimators._given import from_attributes
 from emdash.estimators._missing import MissingCells
 from emdash.estimators._rounded import exact, set_attributes
+from emdash.families.conjugate import check_prior
 from emdash.families.covariance import SHAPES
+from emdash.families.forms import FORMS
 from emdash.families.gaussian import Gaussian, GaussianParameters
 from emdash.families.shape import CovarianceShape
 from emdash.models.mixture import Mixture, MixtureParameters
+from emdash.priors import NormalInverseWishart
 from emdash.progress import Pass
 
 __all__ = ["GaussianMixture"]
@@ -103,6 +107,19 @@ class GaussianMixture(MissingCells, Exchange, PrivateMethods):
         would make a covariance wrong by more than about 1e-4 of itself (ill-conditioned
         components, or components 1000 standard deviations apart), other covariance
         types, more features, and the answers of `predict` and its like.
+    on_collapse : {'regularize', 'reseed', 'drop', 'raise'}, default='regularize'
+        What to do when the M-step leaves a component a covariance that is not positive definite
+        to working precision, or less weight than one row has: keep the covariance above a floor of
+        1e-6 times the variance of the data; place the component anew at the row that fits worst,
+        which costs a pass; go on without it; or stop with an error, as scikit-learn does. It is
+        noted in `history_` and told in one warning. See :doc:`/collapse`.
+    prior : NormalInverseWishart, default=None
+        Prior of means and covariances (:class:`emdash.NormalInverseWishart`). The fit is then the
+        mode of the posterior, and what EM raises is log-likelihood plus log-prior. None means
+        maximum likelihood. See :doc:`/priors`.
+    weight_concentration_prior : float, default=None
+        Concentration of a symmetric Dirichlet prior of the mixing weights, at least 1: each
+        component starts with so many rows minus one. None means 1, which is no prior.
 
     Attributes
     ----------
@@ -125,7 +142,8 @@ class GaussianMixture(MissingCells, Exchange, PrivateMethods):
         Number of EM iterations of the best fit.
     lower_bound_ : float
         Mean log-likelihood per row (per unit of `sample_weight`) in the last E-step of the best
-        fit, that is, of the parameters before the last M-step, as in scikit-learn.
+        fit, that is, of the parameters before the last M-step, as in scikit-learn. With priors
+        plus their log-density per row.
     lower_bounds_ : list of float
         The same for every iteration.
     history_ : list of Pass
@@ -173,6 +191,8 @@ class GaussianMixture(MissingCells, Exchange, PrivateMethods):
         "means_init": ["array-like", None],
         "precisions_init": ["array-like", None],
         "arithmetic": [StrOptions({"float64", "float32"})],
+        "prior": [NormalInverseWishart, None],
+        "weight_concentration_prior": [Interval(Real, 1.0, None, closed="left"), None],
     }
 
     def __init__(
@@ -197,6 +217,9 @@ class GaussianMixture(MissingCells, Exchange, PrivateMethods):
         callback: Callable[[Pass], object] | None = None,
         checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
         arithmetic: str = "float64",
+        on_collapse: str = "regularize",
+        prior: NormalInverseWishart | None = None,
+        weight_concentration_prior: float | None = None,
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -217,6 +240,9 @@ class GaussianMixture(MissingCells, Exchange, PrivateMethods):
         self.callback = callback
         self.checkpoint = checkpoint
         self.arithmetic = arithmetic
+        self.on_collapse = on_collapse
+        self.prior = prior
+        self.weight_concentration_prior = weight_concentration_prior
 
     @property
     def _shape(self) -> CovarianceShape:
@@ -224,10 +250,13 @@ class GaussianMixture(MissingCells, Exchange, PrivateMethods):
 
     def _model(self) -> Mixture[GaussianParameters]:
         threads = usable_cores() if self.n_threads is None else self.n_threads
-        return Mixture(Gaussian(self._shape, self.reg_covar, threads, self.arithmetic))
+        family = Gaussian(self._shape, self.reg_covar, threads, self.arithmetic, self.prior)
+        return Mixture(family, concentration=self.weight_concentration_prior or 1.0)
 
     def _check_init(self, d: int) -> dict[str, Array]:
         K = self.n_components
+        if self.prior is not None:
+            check_prior(self.prior, FORMS[self.covariance_type], d)
         shapes = {
             "weights_init": (K,),
             "means_init": (K, d),

@@ -7,6 +7,7 @@ engines, loops.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Set
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -104,6 +105,72 @@ class Family(ABC, Generic[Parameters]):
             None, as for families whose sums never cancel, if they are good.
         """
         return None
+
+    def settled(self, statistics: Any, parameters: Parameters) -> Family[Parameters]:
+        """Return the family with what its prior left to the data taken from the sums of a pass.
+
+        Parameters
+        ----------
+        statistics, parameters
+            As for :meth:`maximize`.
+        """
+        return self
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether a component is nothing without rows; not if a prior holds it."""
+        return True
+
+    def log_prior(self, parameters: Parameters) -> float:
+        """Return the logarithm of the prior density, but for its constants; 0 without a prior."""
+        return 0.0
+
+    def floored(
+        self, statistics: Any, parameters: Parameters, which: Set[int | None]
+    ) -> Parameters:
+        """Return what :meth:`maximize` returns, some components kept from collapsing.
+
+        Parameters
+        ----------
+        statistics, parameters
+            As for :meth:`maximize`.
+        which : set of (int or None)
+            Components whose scale is kept above a floor relative to that of the data; None is a
+            scale that all share.
+        """
+        raise TypeError(f"{type(self).__name__} has no floor under its components")
+
+    def placed(
+        self, statistics: Any, about: Parameters, parameters: Parameters, rows: dict[int, Array]
+    ) -> Parameters:
+        """Return parameters with some components placed anew, as wide as their share of the data.
+
+        Parameters
+        ----------
+        statistics : Statistics
+            Sums over all rows.
+        about : Parameters
+            What they were taken about.
+        parameters : Parameters
+            The other components.
+        rows : dict of int to (d,)
+            Where to place which component; NaN for the mean of all rows.
+        """
+        raise TypeError(f"{type(self).__name__} cannot place components anew")
+
+    def kept(self, statistics: Any, parameters: Parameters, which: NDArray[np.intp]) -> Parameters:
+        """Return the parameters without all components but ``which``.
+
+        Parameters
+        ----------
+        statistics : Statistics
+            Sums over all rows, of all components.
+        parameters : Parameters
+            Made from them.
+        which : (m,)
+            Numbers of the components to keep.
+        """
+        raise TypeError(f"{type(self).__name__} cannot drop components")
 
     @abstractmethod
     def reference(self, means: Array) -> Parameters:

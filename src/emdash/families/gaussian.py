@@ -8,6 +8,8 @@ the closed form of [Dempster1977]_. Letters are those of ``docs/formulas.md``.
 from __future__ import annotations
 
 import math
+from collections.abc import Set
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,10 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emdash.families.base import Family
+from emdash.families.conjugate import Conjugate, settled
+from emdash.families.forms import FORMS, Form
 from emdash.families.missing import SUBSETS
 from emdash.families.moments import EMPTY, EPS, LOST, center_of, per_row
 from emdash.families.shape import CovarianceShape
 from emdash.families.single import Single, holds
+from emdash.families.singular import FLOOR, Collapse, floored, narrowest, singular_components
+from emdash.priors import NormalInverseWishart
 from emdash.statistics import Statistics
 
 __all__ = ["Gaussian", "GaussianParameters"]
@@ -64,6 +70,8 @@ class Gaussian(Family[GaussianParameters]):
     arithmetic : {"float64", "float32"}
         What passes compute in. With "float32" those that would lose too many
         digits are float64 all the same: the bound kernel's ``arithmetic`` tells.
+    prior : NormalInverseWishart or None
+        Of means and covariances; the M-step then finds the mode of their posterior.
     """
 
     def __init__(
@@ -72,11 +80,13 @@ class Gaussian(Family[GaussianParameters]):
         reg_covar: float = 0.0,
         n_threads: int = 1,
         arithmetic: str = "float64",
+        prior: NormalInverseWishart | None = None,
     ) -> None:
         self.shape = shape
         self.reg_covar = reg_covar
         self.n_threads = n_threads
         self.arithmetic = arithmetic
+        self.prior = prior
 
     def fields(self, parameters: GaussianParameters) -> tuple[tuple[str, tuple[int, ...]], ...]:
         K, d = parameters.means.shape
@@ -140,10 +150,121 @@ class Gaussian(Family[GaussianParameters]):
     def maximize(
         self, statistics: Statistics, parameters: GaussianParameters
     ) -> GaussianParameters:
+        means, covariances = self._estimates(statistics, parameters)
+        return self._sound(statistics, parameters, means, covariances)
+
+    def _sound(
+        self,
+        statistics: Statistics,
+        about: GaussianParameters,
+        means: Array,
+        covariances: Array,
+        spared: Set[int | None] = frozenset(),
+    ) -> GaussianParameters:
+        """Return the record of parameters, or raise :class:`Collapse` about some not `spared`."""
+        form = self._form
+        try:
+            found = self.parameters(statistics.N, means, covariances)
+        except ValueError:
+            if not np.isfinite(covariances).all():
+                raise
+            smallest = singular_components(form, means, covariances)
+            # if rounding lets the eigenvalues pass, the factorisation that failed is the judge
+            raise Collapse(statistics, about, smallest or narrowest(form, covariances)) from None
+        if form.are_sound(covariances, found.precisions_cholesky, means):
+            return found
+        smallest = singular_components(form, means, covariances)
+        if smallest.keys() - spared:
+            raise Collapse(statistics, about, smallest)
+        return found
+
+    def _estimates(
+        self, statistics: Statistics, parameters: GaussianParameters
+    ) -> tuple[Array, Array]:
+        """Return means and covariances of the M-step, singular or not."""
+        means, covariances = self._moments(statistics, parameters)
+        if self.prior is not None:
+            N = statistics.N
+            prior = settled(self.prior, self._form, N, means, covariances)
+            means, covariances = Conjugate(prior, self._form).mode(N, means, covariances)
+        return means, self.shape.regularize(covariances, self.reg_covar)
+
+    def settled(self, statistics: Statistics, parameters: GaussianParameters) -> Gaussian:
+        if self.prior is None or self.prior.is_complete:
+            return self
+        means, covariances = self._moments(statistics, parameters)
+        prior = settled(self.prior, self._form, statistics.N, means, covariances)
+        return self.with_prior(prior)
+
+    def with_prior(self, prior: NormalInverseWishart) -> Gaussian:
+        """Return the same family with another prior."""
+        other = copy(self)
+        other.prior = prior
+        return other
+
+    @property
+    def needs_rows(self) -> bool:
+        return self.prior is None
+
+    def log_prior(self, parameters: GaussianParameters) -> float:
+        if self.prior is None:
+            return 0.0
+        conjugate = Conjugate(self.prior, self._form)
+        return conjugate.log_density(parameters.means, parameters.precisions_cholesky)
+
+    def _moments(
+        self, statistics: Statistics, parameters: GaussianParameters
+    ) -> tuple[Array, Array]:
+        """Return the means of the components and their covariances about them."""
         N, F, S = _sums(statistics)
         covariances = self.shape.covariances(N, F, S, parameters.means, parameters.center)
-        means = parameters.means + per_row(F, N)
-        return self.parameters(N, means, self.shape.regularize(covariances, self.reg_covar))
+        return parameters.means + per_row(F, N), covariances
+
+    @property
+    def _form(self) -> Form:
+        return FORMS[self.shape.name]
+
+    def _scale(self, statistics: Statistics, parameters: GaussianParameters) -> Array:
+        """Return the squared unit of each feature, (d,): its variance in the data."""
+        means, covariances = self._moments(statistics, parameters)
+        return self._form.scale(*self._form.total(statistics.N, means, covariances))
+
+    def floored(
+        self, statistics: Statistics, parameters: GaussianParameters, which: Set[int | None]
+    ) -> GaussianParameters:
+        means, covariances = self._estimates(statistics, parameters)
+        scale = self._scale(statistics, parameters)
+        covariances = floored(self._form, covariances, which, scale)
+        return self._sound(statistics, parameters, means, covariances, spared=which)
+
+    def placed(
+        self,
+        statistics: Statistics,
+        about: GaussianParameters,
+        parameters: GaussianParameters,
+        rows: dict[int, Array],
+    ) -> GaussianParameters:
+        form, K = self._form, len(parameters.means)
+        means, covariances = self._moments(statistics, about)
+        mean, total = form.total(statistics.N, means, covariances)
+        own = total / K ** (2 / len(mean))
+        own = form.raised(own, FLOOR * form.scale(mean, total))
+        means, each = parameters.means.copy(), form.each(parameters.covariances)
+        for k, row in rows.items():
+            means[k] = np.where(np.isnan(row), mean, row)
+            if not form.shared:
+                each[k] = own
+        return self.parameters(statistics.N, means, form.stacked(each))
+
+    def kept(
+        self, statistics: Statistics, parameters: GaussianParameters, which: NDArray[np.intp]
+    ) -> GaussianParameters:
+        covariances = parameters.covariances
+        return self.parameters(
+            statistics.N[which],
+            parameters.means[which],
+            covariances if self._form.shared else covariances[which],
+        )
 
     def nearer(
         self, statistics: Statistics, parameters: GaussianParameters

@@ -5,6 +5,8 @@ Must never know: sources, engines, the loop, how a family computes.
 
 from __future__ import annotations
 
+from collections.abc import Set
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, Generic, TypeVar
@@ -51,10 +53,13 @@ class Mixture(Generic[Components]):
     ----------
     family : Family
         The law of one component.
+    concentration : float
+        Of the symmetric Dirichlet prior of the weights, at least 1; 1 is no prior.
     """
 
-    def __init__(self, family: Family[Components]) -> None:
+    def __init__(self, family: Family[Components], concentration: float = 1.0) -> None:
         self.family = family
+        self.concentration = concentration
 
     def _incomplete(
         self,
@@ -109,8 +114,93 @@ class Mixture(Generic[Components]):
         """Return the parameters that maximise the expected log-likelihood."""
         with np.errstate(over="ignore", invalid="ignore"):  # the family refuses overflow
             components = self.family.maximize(statistics, parameters.components)
-        N = statistics.N
-        return MixtureParameters(N / N.sum(), components)
+        return MixtureParameters(self._weights(statistics.N), components)
+
+    def _weights(self, N: Array) -> Array:
+        """Return the mode of the weights' posterior."""
+        counts = N + (self.concentration - 1)
+        return np.asarray(counts / counts.sum())
+
+    def settled(
+        self, statistics: Statistics, parameters: MixtureParameters[Components]
+    ) -> Mixture[Components]:
+        """Return the model with what its priors left to the data taken from the sums of a pass.
+
+        Parameters
+        ----------
+        statistics : Statistics
+        parameters : MixtureParameters
+            What the sums were taken about.
+        """
+        family = self.family.settled(statistics, parameters.components)
+        return self if family is self.family else self.over(family)
+
+    def over(self, family: Family[Components]) -> Mixture[Components]:
+        """Return the same model over another family."""
+        other = copy(self)
+        other.family = family
+        return other
+
+    def log_prior(self, statistics: Statistics, parameters: MixtureParameters[Components]) -> float:
+        """Return the log-density of the priors per unit of weight, but for its constants.
+
+        EM raises the sum of it and :meth:`objective`. 0 without priors.
+
+        Parameters
+        ----------
+        statistics : Statistics
+            Says how much the rows weigh.
+        parameters : MixtureParameters
+        """
+        result = self.family.log_prior(parameters.components)
+        if self.concentration != 1:
+            result += (self.concentration - 1) * float(np.log(parameters.weights).sum())
+        return float(result / statistics.weight)
+
+    def floored(
+        self,
+        statistics: Statistics,
+        components: Components,
+        which: Set[int | None],
+    ) -> MixtureParameters[Components]:
+        """Return what :meth:`maximize` returns, some components kept from collapsing.
+
+        Parameters
+        ----------
+        statistics : Statistics
+        components : Components
+            What the sums were taken about.
+        which : set of (int or None)
+            Which components; None is a scale that all share.
+        """
+        floored = self.family.floored(statistics, components, which)
+        return MixtureParameters(self._weights(statistics.N), floored)
+
+    def placed(
+        self,
+        statistics: Statistics,
+        about: MixtureParameters[Components],
+        parameters: MixtureParameters[Components],
+        rows: dict[int, Array],
+    ) -> MixtureParameters[Components]:
+        """Return parameters with some components placed anew at rows, each with a weight of 1/K."""
+        weights, placed = parameters.weights.copy(), list(rows)
+        weights[placed] = 0.0
+        weights *= (1 - len(placed) / len(weights)) / weights.sum()
+        weights[placed] = 1 / len(weights)
+        components = self.family.placed(statistics, about.components, parameters.components, rows)
+        return MixtureParameters(weights, components)
+
+    def kept(
+        self,
+        statistics: Statistics,
+        parameters: MixtureParameters[Components],
+        which: NDArray[np.intp],
+    ) -> MixtureParameters[Components]:
+        """Return the mixture of the components `which` alone."""
+        weights = parameters.weights[which]
+        components = self.family.kept(statistics, parameters.components, which)
+        return MixtureParameters(weights / weights.sum(), components)
 
     def objective(self, statistics: Statistics, parameters: MixtureParameters[Components]) -> float:
         """Return the mean log-likelihood per unit of weight of the bound parameters."""

@@ -1,0 +1,111 @@
+"""Covariances that are not positive definite to working precision: which, and a floor under them.
+
+Must never know: mixing weights, rows, what is done about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emdash.families.forms import Form
+
+__all__ = ["FLOOR", "Collapse", "floored", "narrowest", "singular_components"]
+
+Array = NDArray[np.float64]
+
+FLOOR = 1e-6
+"""Smallest variance of a component that is kept from collapsing, relative to that of the data.
+
+On standardised data the same as the default of ``reg_covar``."""
+
+
+class Collapse(ValueError):
+    """The M-step found covariances that are not positive definite to working precision.
+
+    Its text is the one for users who want the fit to stop there.
+
+    Attributes
+    ----------
+    statistics : Statistics
+        The sums of the M-step.
+    about : record
+        The components they were taken about.
+    smallest : dict of int or None to float
+        Smallest eigenvalue, in the unit of the data squared, of the covariance of each component
+        that is singular; None stands for a covariance that all components share.
+    """
+
+    def __init__(self, statistics: Any, about: Any, smallest: dict[int | None, float]) -> None:
+        self.statistics, self.about, self.smallest = statistics, about, smallest
+        super().__init__(_message(statistics, smallest))
+
+
+def _message(statistics: Any, smallest: dict[int | None, float]) -> str:
+    row = statistics.weight / statistics.n_rows
+    each = [
+        f"the covariance of {where(k)} is not positive definite (its smallest eigenvalue is "
+        f"{value:.3g}"
+        + ("" if k is None else f", its weight {statistics.N[k] / row:.4g} rows")
+        + ")"
+        for k, value in smallest.items()
+    ]
+    return (
+        "Fitting the mixture model failed because some components have ill-defined empirical "
+        f"covariance: {'; '.join(each)}, for instance because of singleton or repeated rows. Try "
+        "to decrease n_components, increase reg_covar, or scale the input data; or let the fit go "
+        "on: on_collapse='regularize', 'reseed' or 'drop', or a prior."
+    )
+
+
+def where(component: int | None) -> str:
+    """Return whose covariance it is, in words."""
+    return "all components" if component is None else f"component {component}"
+
+
+def singular_components(form: Form, means: Array, covariances: Array) -> dict[int | None, float]:
+    """Return the smallest eigenvalue of each singular covariance, as :class:`Collapse` has it.
+
+    Parameters
+    ----------
+    form : Form
+    means : (K, d)
+    covariances : as the parameters of a Gaussian have them
+        Finite.
+    """
+    each = form.each(covariances)
+    at = [np.abs(means).max(axis=0)] if form.shared else list(means)
+    return {
+        None if form.shared else k: form.smallest(covariance)
+        for k, (covariance, mean) in enumerate(zip(each, at, strict=True))
+        if form.is_singular(covariance, mean)
+    }
+
+
+def narrowest(form: Form, covariances: Array) -> dict[int | None, float]:
+    """Return the covariance with the smallest eigenvalue of all, in the same way."""
+    smallest = [form.smallest(covariance) for covariance in form.each(covariances)]
+    k = int(np.argmin(smallest))
+    return {None if form.shared else k: smallest[k]}
+
+
+def floored(form: Form, covariances: Array, which: Set[int | None], scale: Array) -> Array:
+    """Return the covariances with some raised to a floor relative to the data's own variance.
+
+    Parameters
+    ----------
+    form : Form
+    covariances : as the parameters of a Gaussian have them
+    which : set of (int or None)
+        Which of them, as in :class:`Collapse`.
+    scale : (d,)
+        Variance of each feature in the data (:meth:`Form.scale`).
+    """
+    each = form.each(covariances)
+    for k in range(len(each)):
+        if (None if form.shared else k) in which:
+            each[k] = form.raised(each[k], FLOOR * scale)
+    return form.stacked(each)
