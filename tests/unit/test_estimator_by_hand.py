@@ -191,6 +191,18 @@ def test_fits_of_ill_conditioned_data_are_not_accused(covariance_type):
     without_warnings(fit.fit(X).predict, X)
 
 
+def test_rounding_is_judged_by_the_type_that_was_given():
+    """What float32 leaves of an ill-conditioned covariance is no disagreement; in float64 it is."""
+    covariance = np.array([[1.0, 0.999998], [0.999998, 1.0]])
+    model = GaussianMixture.from_parameters([1.0], [[0.0, 0.0]], covariances=[covariance])
+    single = model.covariances_.astype(np.float32)
+    model.covariances_ = single
+    without_warnings(model.predict, [[0.0, 1.0]])
+    model.covariances_ = single.astype(np.float64)
+    with pytest.warns(UserWarning, match="component 0 disagree"):
+        model.predict([[0.0, 1.0]])
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

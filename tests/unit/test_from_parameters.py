@@ -128,16 +128,16 @@ def test_arrays_are_its_own():
     np.testing.assert_array_equal(made.covariances_, COVARIANCES["full"])
 
 
-def test_types_of_numbers(X):
+def test_types_of_numbers():
     made = GaussianMixture.from_parameters(
         np.float32([1 / 3, 2 / 3]), pd.DataFrame([[0, 0], [5, 5]]), covariances=(1, 4)
     )
     assert made.weights_.sum() == 1
     assert {made.weights_.dtype, made.means_.dtype, made.covariances_.dtype} == {np.dtype(float)}
-    assert np.isfinite(made.score_samples(X)).all()
+    assert np.isfinite(made.score_samples([[1, 2]])).all()
 
 
-def test_settings_and_names(X):
+def test_settings_and_names():
     made = GaussianMixture.from_parameters(
         WEIGHTS,
         MEANS,
@@ -150,9 +150,9 @@ def test_settings_and_names(X):
     assert (made.n_components, made.tol, made.random_state) == (3, 1e-5, 4)
     assert clone(made).get_params() == made.get_params()
     np.testing.assert_array_equal(made.feature_names_in_, ["a", "b"])
-    made.predict(pd.DataFrame(X, columns=["a", "b"]))
+    made.predict(pd.DataFrame(MEANS, columns=["a", "b"]))
     with pytest.raises(ValueError, match="feature names should match"):
-        made.predict(pd.DataFrame(X, columns=["b", "a"]))
+        made.predict(pd.DataFrame(MEANS, columns=["b", "a"]))
 
 
 def test_as_many_components_as_features_leave_a_doubt():
@@ -291,13 +291,14 @@ def test_from_scikit_learn_and_back(frame, covariance_type, tmp_path):
 def test_nothing_is_shared(iris):
     state = np.random.RandomState(0)
     ours = GaussianMixture(2, means_init=iris[[0, 100]].copy(), random_state=state).fit(iris)
-    for other in (ours.to_sklearn(), GaussianMixture.from_sklearn(ours.to_sklearn())):
+    theirs = ours.to_sklearn()
+    for one, other in ((ours, theirs), (theirs, GaussianMixture.from_sklearn(theirs))):
         for name in ("means_init", *COMMON[:5]):
-            assert not np.shares_memory(getattr(other, name), getattr(ours, name)), name
-        assert other.lower_bounds_ is not ours.lower_bounds_
-        before = copy.deepcopy(state).uniform()
+            assert not np.shares_memory(getattr(other, name), getattr(one, name)), name
+        assert other.lower_bounds_ is not one.lower_bounds_
+        before = copy.deepcopy(one.random_state).uniform()
         other.sample(9)
-        assert copy.deepcopy(state).uniform() == before
+        assert copy.deepcopy(one.random_state).uniform() == before
 
 
 def test_both_go_on_alike(iris, covariance_type):

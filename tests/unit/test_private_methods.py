@@ -165,3 +165,19 @@ def test_lazy_answers_about_dask_arrays(ours, iris):
     for found, expected in zip(ours._e_step(X), ours._e_step(iris), strict=True):
         assert isinstance(found, da.Array)
         np.testing.assert_allclose(found.compute(), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_adaptation_of_a_background_model(iris, covariance_type):
+    """As speaker recognition does it: means and weights of a fit are moved to new rows."""
+    scores = []
+    for cls in (GaussianMixture, sklearn.mixture.GaussianMixture):
+        model = cls(4, covariance_type=covariance_type, random_state=0).fit(iris)
+        r = np.exp(model._estimate_log_prob_resp(iris[:40])[1])
+        N = r.sum(axis=0)
+        share = N / (N + 16)
+        moved = r.T @ iris[:40] / (N[:, None] + 1e-10)
+        model.means_ = share[:, None] * moved + (1 - share[:, None]) * model.means_
+        weights = share * N / 40 + (1 - share) * model.weights_
+        model.weights_ = weights / weights.sum()
+        scores.append(model.score_samples(iris))
+    np.testing.assert_allclose(*scores, rtol=1e-8)
