@@ -181,3 +181,18 @@ def test_adaptation_of_a_background_model(iris, covariance_type):
         model.weights_ = weights / weights.sum()
         scores.append(model.score_samples(iris))
     np.testing.assert_allclose(*scores, rtol=1e-8)
+
+
+def test_float32_rows_give_float32_answers(iris, covariance_type):
+    X = iris.astype(np.float32)
+    theirs = sklearn.mixture.GaussianMixture(K, covariance_type=covariance_type).fit(X)
+    ours = GaussianMixture.from_sklearn(theirs)
+    log_resp = theirs._e_step(X)[1]
+    for estimator in (ours, theirs):
+        estimator._m_step(X, log_resp)
+    for found, expected in zip(ours._get_parameters(), theirs._get_parameters(), strict=True):
+        assert found.dtype == expected.dtype == np.float32
+        np.testing.assert_allclose(found, expected, rtol=2e-2, atol=1e-3)
+    for name in ("_estimate_log_prob", "_estimate_weighted_log_prob"):
+        found, expected = getattr(ours, name)(X), getattr(theirs, name)(X)
+        assert found.dtype == expected.dtype == np.float32

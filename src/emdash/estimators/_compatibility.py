@@ -10,6 +10,7 @@ Must never know: how a family computes, how a fit is run.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -74,7 +75,8 @@ class PrivateMethods(BaseMixture):
         log_resp : array-like of shape (n_samples, n_components)
             Natural logarithms; -inf where a component has no part in a row.
         """
-        x, r = check_array(X, dtype=np.float64), np.exp(np.asarray(log_resp, dtype=np.float64))
+        given = check_array(X, dtype=[np.float64, np.float32])
+        x, r = given.astype(np.float64), np.exp(np.asarray(log_resp, dtype=np.float64))
         if r.ndim != 2 or len(r) != len(x) or not np.isfinite(r).all():
             raise ValueError(
                 f"log_resp should be finite or -inf and have one row for each of the {len(x)} rows "
@@ -83,7 +85,7 @@ class PrivateMethods(BaseMixture):
         model = self._model()
         # the second moments are taken about the new means: nothing cancels
         about = model.reference(per_row(r.T @ x, r.sum(axis=0)))
-        self._keep(model.maximize(model.statistics(x, r, about), about))
+        self._keep(model.maximize(model.statistics(x, r, about), about), given.dtype)
 
     def _initialize_parameters(self, X: ArrayLike, random_state: Any, xp: object = None) -> None:
         """Set the parameters to those that a fit to `X` would start from.
@@ -101,24 +103,23 @@ class PrivateMethods(BaseMixture):
             threads = self.n_threads or usable_cores()
             settings = self.n_components, self.init_params, random_state, threads
             start = start_from(x, self._model(), *settings)
-        self._keep(self._apply_init(given, start))
+        self._keep(self._apply_init(given, start), x.dtype)
 
     def _get_parameters(self) -> tuple[Array, Array, Array, Array]:
         """Return weights, means, covariances and Cholesky factors of the precisions."""
-        parameters = self._parameters()
-        components = parameters.components
+        complete = copy(self)  # of attributes set by hand some may be missing
+        complete._keep(self._parameters(), np.asarray(self.means_).dtype)
         return (
-            parameters.weights,
-            components.means,
-            components.covariances,
-            components.precisions_cholesky,
+            complete.weights_,
+            complete.means_,
+            complete.covariances_,
+            complete.precisions_cholesky_,
         )
 
     def _set_parameters(self, params: tuple[Any, Any, Any, Any], xp: object = None) -> None:
         """Set what :meth:`_get_parameters` returned, and the precisions."""
         self.weights_, self.means_, self.covariances_, self.precisions_cholesky_ = params
-        self._keep(self._parameters())
+        self._keep(self._parameters(), np.asarray(self.means_).dtype)
 
     def _log_densities(self, X: Any, parameters: MixtureParameters[Any]) -> Any:
-        source = self._open(X, reset=False)
-        return self._engine(source).each(self._model().rows(parameters, "log_densities"), source)
+        return self._each(self._open(X, reset=False), "log_densities", parameters)

@@ -131,9 +131,15 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             return source.weighted(sample_weight)  # type: ignore[attr-defined, no-any-return]
         return WeightedSource(count_rows(source, self._engine(source)), sample_weight)
 
-    def _each(self, source: Source, output: Output) -> Any:
+    def _each(
+        self,
+        source: Source,
+        output: Output,
+        parameters: MixtureParameters[Any] | None = None,
+    ) -> Any:
+        parameters = self._parameters() if parameters is None else parameters
         single = np.asarray(self.means_).dtype == source.dtype == np.float32
-        task = self._model().rows(self._parameters(), output, np.float32 if single else np.float64)
+        task = self._model().rows(parameters, output, np.float32 if single else np.float64)
         return self._engine(source).each(task, source)
 
     def _rows(self, X: Any, output: Output) -> Any:
