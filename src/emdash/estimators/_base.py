@@ -93,7 +93,8 @@ class BaseMixture(FittedMixture):
             The rows: an array or data frame in memory, a :class:`numpy.memmap`,
             the path of a file or a list of them, a table of another library, a
             Dask array, or a re-iterable of arrays such as a list of batches. What
-            there is, and how to choose columns: :func:`emdash.open_table`.
+            there is, and how to choose columns: :func:`emdash.open_table`. NaN stands for
+            a value that is missing at random.
         y : None
             Ignored, present by convention.
 
@@ -105,9 +106,9 @@ class BaseMixture(FittedMixture):
         Raises
         ------
         ValueError
-            If `X` is not a finite table of numbers with at least as many rows
-            as components, naming the row that is wrong; or if a covariance
-            collapses, naming the component.
+            If `X` holds infinity, naming the row; if a column has no observed value,
+            naming it; if fewer rows than components have one; or if a covariance collapses,
+            naming the component.
         """
         self._fit(X)
         return self

@@ -143,7 +143,7 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         Returns
         -------
         r : ndarray of shape (n_samples, n_components), or a lazy Dask array
-            Rows sum to one.
+            Rows sum to one. Where nothing is observed they are the mixing weights.
         """
         return self._rows(X, "responsibilities")
 
@@ -157,12 +157,12 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         Returns
         -------
         log_likelihood : ndarray of shape (n_samples,), or a lazy Dask array
-            Natural logarithm of the density.
+            Natural logarithm of the density of the observed features; 0 if there are none.
         """
         return self._rows(X, "log_likelihood")
 
     def score(self, X: Any, y: object = None) -> float:
-        """Return the mean log-likelihood of the rows.
+        """Return the mean log-likelihood of the rows with an observed value.
 
         Parameters
         ----------
