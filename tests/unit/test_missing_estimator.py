@@ -1,4 +1,4 @@
-"""Missing cells through GaussianMixture and GMMImputer.
+"""Missing cells through GaussianMixture.
 
 The mathematics - maxima against direct maximisation, gradients, draws against the posterior, sums
 over any chunks - is tested at the model: test_missing.py here and in golden/.
@@ -14,13 +14,9 @@ import polars as pl
 import pytest
 from scipy.stats import multivariate_normal
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LinearRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import emdash
-from emdash import GaussianMixture, GMMImputer
+from emdash import GaussianMixture
 from emdash.families.covariance import SHAPES
 
 TYPES = tuple(SHAPES)
@@ -148,6 +144,19 @@ def test_every_start_takes_holes(covariance_type, init_params):
     assert np.diff(model.lower_bounds_).min() > -1e-9
     again = GaussianMixture(**model.get_params()).fit(np.array_split(X, 7))
     np.testing.assert_allclose(again.means_, model.means_, rtol=1e-10)
+
+
+def test_starts_with_holes_are_what_their_names_say(X):
+    """`random` has all means in the middle; two methods begin at rows, as far as these are seen."""
+    found = {
+        init_params: GaussianMixture(3, init_params=init_params, random_state=0, max_iter=0).fit(X)
+        for init_params in ("kmeans", "random", "k-means++", "random_from_data")
+    }
+    assert found["random"].means_.std(axis=0).max() < 1 < found["kmeans"].means_.std(axis=0).min()
+    for init_params in ("k-means++", "random_from_data"):
+        for mean in found[init_params].means_:
+            assert ((mean == X) | np.isnan(X)).all(axis=1).sum() > 2  # two are empty
+        np.testing.assert_allclose(found[init_params].covariances_, [1e-6 * np.eye(4)] * 3)
 
 
 def test_a_start_from_a_sample_that_misses_a_column(monkeypatch):
@@ -297,6 +306,7 @@ def test_seeds(X, gm):
     for same in (7, np.random.RandomState(7)):
         draws = gm.sample_missing(X, 1, same)
         np.testing.assert_array_equal(draws, gm.sample_missing(X, 1, 7))
+    np.testing.assert_array_equal(draws, gm.sample_missing(X, 3, 7)[:1])  # more draws are more
     rng = np.random.RandomState(7)
     assert (gm.sample_missing(X, 1, rng) != gm.sample_missing(X, 1, rng)).any()
     by_estimator = gm.sample_missing(X, 1)  # its random_state is 0
@@ -354,41 +364,5 @@ def test_features_that_cannot_be_meant(gm, named):
         named.conditional(["a"])
 
 
-# ------------------------------------------------------------------ the transformer
-
-
-@parametrize_with_checks([GMMImputer(), GMMImputer(2, covariance_type="diag")])
-def test_scikit_learns_checks_of_the_imputer(estimator, check):
-    check(estimator)
-
-
-def test_imputer_is_the_mixture(X, frame):
-    imputer = GMMImputer(3, random_state=0)
-    filled = imputer.fit_transform(X)
-    model = GaussianMixture(3, random_state=0).fit(X)
-    np.testing.assert_array_equal(filled, model.impute(X))
-    assert imputer.n_iter_ == model.n_iter_
-    assert not hasattr(imputer, "feature_names_in_")
-    assert type(imputer.fit(frame).transform(frame)) is np.ndarray
-    assert list(imputer.get_feature_names_out()) == NAMES
-    lazy = imputer.fit(X).transform(da.from_array(X, chunks=(50, 4)))
-    assert isinstance(lazy, da.Array)
-    np.testing.assert_array_equal(lazy, filled)
-    imputer.set_output(transform="pandas")
-    pd.testing.assert_frame_equal(
-        imputer.fit(frame).transform(frame), pd.DataFrame(filled, frame.index, NAMES)
-    )
-
-
-def test_imputer_in_a_pipeline(X):
-    rng = np.random.default_rng(0)
-    whole = clusters(hidden=0.0)[4:-1]
-    y = whole @ [1.0, -2.0, 0.5, 1.0] + 0.1 * rng.normal(size=len(whole))
-    holes = np.where(rng.random(whole.shape) < 0.1, np.nan, whole)
-    pipeline = make_pipeline(GMMImputer(3, random_state=0), StandardScaler(), LinearRegression())
-    assert pipeline.fit(holes, y).score(holes, y) > 0.8
-
-
-def test_the_mixture_tells_scikit_learn_that_it_takes_nan():
-    for estimator in (GaussianMixture(), GMMImputer()):
-        assert estimator.__sklearn_tags__().input_tags.allow_nan
+def test_scikit_learn_is_told():
+    assert GaussianMixture().__sklearn_tags__().input_tags.allow_nan

@@ -96,7 +96,8 @@ class BaseMixture(FittedMixture):
             The rows: an array or data frame in memory, a :class:`numpy.memmap`,
             the path of a file or a list of them, a table of another library, a
             Dask array, or a re-iterable of arrays such as a list of batches. What
-            there is, and how to choose columns: :func:`emdash.open_table`.
+            there is, and how to choose columns: :func:`emdash.open_table`. NaN stands for
+            a value that is missing at random.
         y : None
             Ignored, present by convention.
         sample_weight : array-like of shape (n_samples,), Dask array or str, default=None
@@ -113,10 +114,9 @@ class BaseMixture(FittedMixture):
         Raises
         ------
         ValueError
-            If `X` is not a finite table of numbers with at least as many rows
-            as components, naming the row that is wrong; if a weight is negative or not finite,
-            naming its row; or if a covariance collapses with ``on_collapse="raise"``, naming the
-            component.
+            If `X` holds infinity, naming the row; if a column has no observed value, naming it; if
+            fewer rows than components have one; if a weight is negative or not finite, naming its
+            row; or if a covariance collapses with ``on_collapse="raise"``, naming the component.
         """
         self._fit(X, sample_weight)
         return self

@@ -169,7 +169,8 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         Returns
         -------
         r : ndarray of shape (n_samples, n_components), or a lazy Dask array
-            Rows sum to one. float32 if rows and fitted attributes are float32, else float64.
+            Rows sum to one. Where nothing is observed they are the mixing weights. float32 if rows
+            and fitted attributes are float32, else float64.
         """
         return self._rows(X, "responsibilities")
 
@@ -183,13 +184,13 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         Returns
         -------
         log_likelihood : ndarray of shape (n_samples,), or a lazy Dask array
-            Natural logarithm of the density. float32 if rows and fitted attributes are
-            float32, else float64.
+            Natural logarithm of the density of the observed features; 0 if there are none. float32
+            if rows and fitted attributes are float32, else float64.
         """
         return self._rows(X, "log_likelihood")
 
     def score(self, X: Any, y: object = None, sample_weight: Any = None) -> float:
-        """Return the mean log-likelihood of the rows.
+        """Return the mean log-likelihood of the rows with an observed value.
 
         Parameters
         ----------

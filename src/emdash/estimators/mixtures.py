@@ -42,7 +42,8 @@ class GaussianMixture(MissingCells, Exchange, PrivateMethods):
     same answer. Beyond it, `X` may also be a memory map, a ``.npy`` file, a
     re-iterable of arrays or a Dask array: each EM iteration is one pass that
     sums sufficient statistics chunk by chunk, so the answer is that of the
-    whole table whatever its size.
+    whole table whatever its size. NaN stands for a value that is missing at random;
+    the likelihood is that of what is observed.
 
     Parameters
     ----------
@@ -64,7 +65,8 @@ class GaussianMixture(MissingCells, Exchange, PrivateMethods):
     init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
         Where starting responsibilities come from: k-means labels; rows picked
         by k-means++ or at random as means; or random numbers. Data in memory
-        are used whole, of larger data a sample of at most 65 536 rows.
+        are used whole, of larger data, and of those with missing cells, a sample of at most
+        65 536 rows.
     weights_init : array-like of shape (n_components,), default=None
         Starting weights; None leaves them to `init_params`.
     means_init : array-like of shape (n_components, n_features), default=None
