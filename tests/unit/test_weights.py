@@ -338,6 +338,7 @@ KINDS = {
     "column of feather": lambda X, w, tmp: (in_file(X, w, tmp / "x.feather"), "w"),
     "column of csv": lambda X, w, tmp: (in_file(X, w, tmp / "x.csv"), "w"),
     "column of table": lambda X, w, tmp: (emdash.open_table(in_file(X, w, tmp / "x.csv")), "w"),
+    "column of table in memory": lambda X, w, tmp: (emdash.open_table(frame(X, w)), "w"),
     "column of dask": lambda X, w, tmp: (
         dask.dataframe.from_pandas(frame(X, w), npartitions=5),
         "w",
@@ -387,6 +388,13 @@ def test_arrays_are_not_copied(X, w):
     (chunk,) = source.chunks()
     assert np.shares_memory(chunk.rows, X)
     assert np.shares_memory(chunk.weights, w)
+
+
+def test_tables_in_memory_are_taken_apart_once(X, w):
+    source = GaussianMixture(K)._open(emdash.open_table(frame(X, w)), "w", reset=True)
+    (one,), (two,) = source.chunks(), source.chunks()
+    assert np.shares_memory(one.rows, two.rows)
+    assert np.shares_memory(one.weights, two.weights)
 
 
 @pytest.mark.parametrize("kind", [lazy, unknown])
