@@ -162,9 +162,8 @@ def _ancestors(
     return tasks, futures
 
 
-def _graph_of(collections: Sequence[Any]) -> dict[Key, Any]:
-    """Return the graph of one collection, or of two together."""
-    return {key: task for found in collections for key, task in found.__dask_graph__().items()}
+def _joined(graphs: Sequence[Mapping[Key, Any]]) -> dict[Key, Any]:
+    return {key: task for graph in graphs for key, task in graph.items()}
 
 
 class DaskSource(Source):
@@ -261,15 +260,19 @@ class DaskSource(Source):
         return {key: Task(key, _Weighted, TaskRef(row[0]), TaskRef(w)) for key, row, w in pairs}
 
     def _tasks(self) -> dict[Key, Any]:
-        """Return the tasks of all chunks, optimised unless persisted results hang on them."""
+        """Return the tasks of all chunks, optimised where that does no harm.
+
+        It would bury futures of persisted results inside fused tasks, and fuse what rows and
+        weights are both made of into the tasks of each, to be done twice.
+        """
         collections = [self.array] if self.weights is None else [self.array, self.weights]
-        graph = _graph_of(collections)
+        graphs = [dict(collection.__dask_graph__()) for collection in collections]
+        graph = _joined(graphs)
         refuse_transfers(graph)
         futures = buried_futures(graph)
         futures.update((key, task) for key, task in graph.items() if is_future(task))
-        if not futures:
-            graph = _graph_of(dask.optimize(*collections))
-        # not optimised otherwise: that would bury the futures inside fused tasks
+        if not futures and len(graph) == sum(map(len, graphs)):
+            graph = _joined([found.__dask_graph__() for found in dask.optimize(*collections)])
         nodes = convert_legacy_graph({k: v for k, v in graph.items() if k not in futures})
         return {**nodes, **futures, **self._pairs()}
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from emdash.chunk import Chunk
 from emdash.sources import open_source
+from emdash.sources.array import ArraySource
 from emdash.sources.base import Source, check_container, check_dtype, is_lazy
 from emdash.sources.columns import choose, frame_as_array
 
@@ -227,7 +228,11 @@ def split_column(X: Any, column: str) -> tuple[Any, Any]:
         # the column last, where it is taken off without copying the others
         ordered = source if isinstance(X, Source) else open_source(X, [*others, column])
         assert ordered is not None
-        return ColumnWeightedSource(ordered, column), None
+        weighted = ColumnWeightedSource(ordered, column)
+        if not weighted.in_memory:
+            return weighted, None
+        (chunk,) = weighted.chunks()  # taken apart once, not in every pass
+        return ArraySource(chunk.rows, others), chunk.weights
     if is_lazy(X):
         return X[others], X[column]
     return X[others], frame_as_array(X[[column]])[0][:, 0]
