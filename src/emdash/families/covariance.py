@@ -52,7 +52,7 @@ class _Matrices(CovarianceShape):
         return factors @ np.swapaxes(factors, -1, -2)
 
     def covariances_of(self, factors: Array) -> Array:
-        inverse = np.linalg.inv(factors)  # triangular: whatever the scales of the features
+        inverse = np.linalg.inv(factors)  # triangular: no pivots, whatever the units
         return np.asarray(np.swapaxes(inverse, -1, -2) @ inverse)
 
     def upper(self, factors: Array) -> Array:
@@ -186,11 +186,12 @@ class Tied(_Matrices):
                     return center
         return np.full_like(center, np.nan)
 
-    def cancelled(self, N: Array, shift: Array, means: Array, center: Array) -> Array:
-        if isnan(center[0]):
+    def cancelled(self, N: Array, S: Array, shift: Array) -> Array:
+        if S.ndim == 2:
             return shift**2
-        between = N @ (means + shift - center) ** 2
-        return np.asarray(np.maximum(shift**2, (LOST / APART / N.sum()) * between))
+        # with what is left of the total, too: that is harmless
+        total = S[diagonal(shift.shape[1])] * (LOST / APART / N.sum())
+        return np.asarray(np.maximum(shift**2, total))
 
     def scatter(self, rows: Array, r: Array, means: Array, center: Array) -> Array:
         if isnan(center[0]):

@@ -169,7 +169,7 @@ class Gaussian(Family[GaussianParameters]):
     ) -> bool:
         """Tell whether variances cancelled against shifts of the means."""
         N, F, S = statistics.N, statistics.F, statistics.S
-        cancelled = self.shape.cancelled(N, shift, parameters.means, parameters.center)
+        cancelled = self.shape.cancelled(N, S, shift)
         if EPS * cancelled.max() <= LOST * self.reg_covar:
             return False  # whatever the variances are; in small fits they cost a tenth of the time
         variances = self.shape.variances(N, F, S, parameters.means, parameters.center)

@@ -77,15 +77,15 @@ class CovarianceShape(ABC):
         """
         return center_of(weights, means)
 
-    def cancelled(self, N: Array, shift: Array, means: Array, center: Array) -> Array:
+    def cancelled(self, N: Array, S: Array, shift: Array) -> Array:
         """Return what an M-step subtracts from mean squares to get variances, (K, d).
 
         Parameters
         ----------
-        N, means, center
+        N, S
             As for :meth:`covariances`.
         shift : (K, d)
-            ``F`` by row: the new means less `means`.
+            The new means less those that the sums were taken about.
         """
         return shift**2
 
