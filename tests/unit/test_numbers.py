@@ -342,6 +342,20 @@ def test_ordinary_tied_fits_sum_one_scatter(rows):
     assert np.isnan(fit._parameters().components.center).all()
 
 
+@pytest.mark.parametrize("unit", [1.0, 2.0**-30])
+def test_starts_of_components_far_apart(unit):
+    """1e7 standard deviations: k-means' clusters, and rows as means."""
+    rng = np.random.default_rng(0)
+    X = np.round((rng.normal(size=(300, 2)) + 1e7 * np.repeat([0, 1, 4], 100)[:, None]) / GRID)
+    X *= GRID * unit
+    start = fitted(X, **settings("tied", "kmeans", reg_covar=0, max_iter=0))
+    within = np.mean([np.cov(part.T, bias=True) for part in np.split(X, 3)], axis=0)
+    np.testing.assert_allclose(start.covariances_ / unit**2, within / unit**2, rtol=1e-9, atol=1e-9)
+    for init in ("k-means++", "random_from_data"):
+        start = fitted(X, **settings("tied", init, reg_covar=1e-3 * unit**2, max_iter=0))
+        np.testing.assert_array_equal(start.covariances_, 1e-3 * unit**2 * np.eye(2))
+
+
 def test_components_far_apart_with_missing_cells():
     """A tied covariance is the mean of the full ones, with the same densities."""
     rng = np.random.default_rng(0)

@@ -8,6 +8,7 @@ Must never know: mixing weights, rows, sources, loops.
 
 from __future__ import annotations
 
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ class _Matrices(CovarianceShape):
         return factors @ np.swapaxes(factors, -1, -2)
 
     def covariances_of(self, factors: Array) -> Array:
-        inverse = np.linalg.inv(factors)  # triangular: whatever the scales of the features
+        inverse = np.linalg.inv(factors)  # triangular: no pivots, whatever the units
         return np.asarray(np.swapaxes(inverse, -1, -2) @ inverse)
 
     def upper(self, factors: Array) -> Array:
@@ -171,7 +172,7 @@ class Tied(_Matrices):
 
     def scatter_shape(self, K: int, d: int, center: Array) -> tuple[int, ...]:
         P = d * (d + 1) // 2
-        return (K, P) if np.isnan(center).any() else (P,)
+        return (K, P) if isnan(center[0]) else (P,)
 
     def count_parameters(self, K: int, d: int) -> int:
         return d * (d + 1) // 2
@@ -180,26 +181,27 @@ class Tied(_Matrices):
         center = center_of(weights, means)
         if factors is not None:
             with np.errstate(over="ignore", invalid="ignore"):
-                distances = (((means - center) @ factors) ** 2).sum(axis=1)
-            if EPS * weights @ distances <= APART:
-                return center
+                apart = (means - center) @ factors
+                most = APART / EPS  # the first is quicker, and nearly always enough
+                if np.vdot(apart, apart) <= most or (weights @ apart**2).sum() <= most:
+                    return center
         return np.full_like(center, np.nan)
 
-    def cancelled(self, N: Array, F: Array, means: Array, center: Array) -> Array:
-        shift = per_row(F, N)
-        if np.isnan(center).any():
+    def cancelled(self, N: Array, S: Array, shift: Array) -> Array:
+        if S.ndim == 2:
             return shift**2
-        between = N @ (means + shift - center) ** 2 / N.sum()
-        return np.asarray(np.maximum(shift**2, LOST / APART * between))
+        # with what is left of the total, too: that is harmless
+        total = S[diagonal(shift.shape[1])] * (LOST / APART / N.sum())
+        return np.asarray(np.maximum(shift**2, total))
 
     def scatter(self, rows: Array, r: Array, means: Array, center: Array) -> Array:
-        if np.isnan(center).any():
+        if isnan(center[0]):
             return FULL.scatter(rows, r, means, center)  # of each component
         x = rows - center
         return pack((r.sum(axis=1)[:, None] * x).T @ x)
 
     def covariances(self, N: Array, F: Array, S: Array, means: Array, center: Array) -> Array:
-        if np.isnan(center).any():
+        if isnan(center[0]):
             each = FULL.covariances(N, F, S, means, center)
             return np.asarray(np.tensordot(N, each, 1) / N.sum())
         between = means + per_row(F, N) - center
@@ -207,7 +209,7 @@ class Tied(_Matrices):
         return np.asarray(within / N.sum())
 
     def variances(self, N: Array, F: Array, S: Array, means: Array, center: Array) -> Array:
-        if np.isnan(center).any():
+        if isnan(center[0]):
             within = N @ FULL.variances(N, F, S, means, center)
             return np.broadcast_to(within / N.sum(), means.shape)
         between = means + per_row(F, N) - center
@@ -223,7 +225,7 @@ class Tied(_Matrices):
     def bind(self, log_offsets: Array, means: Array, factors: Array, center: Array) -> Any:
         from emdash._kernels.gaussian import TiedKernel
 
-        if np.isnan(center).any():
+        if isnan(center[0]):
             factors = np.broadcast_to(factors, (len(means), *factors.shape))
             return FULL.bind(log_offsets, means, factors, center)
         return TiedKernel(log_offsets, means, factors, center)

@@ -110,6 +110,7 @@ def _triangle(d: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return np.tril_indices(d)
 
 
+@lru_cache(maxsize=16)
 def diagonal(d: int) -> NDArray[np.intp]:
     """Return where the diagonal of a (d, d) matrix lies in its packed lower triangle."""
     i = np.arange(d)

@@ -118,7 +118,7 @@ class Gaussian(Family[GaussianParameters]):
     ) -> Any:
         covariances, factors = parameters.covariances, parameters.precisions_cholesky
         name = self.shape.name
-        if np.isnan(about.center).any():  # a tied scatter, summed about each mean
+        if math.isnan(about.center[0]):  # a tied scatter, summed about each mean
             shape = (len(parameters.means), *covariances.shape)
             covariances, factors = (np.broadcast_to(a, shape) for a in (covariances, factors))
             name = "full"
@@ -279,22 +279,24 @@ class Gaussian(Family[GaussianParameters]):
         """
         N, F, _ = _sums(statistics)
         shift = per_row(F, N)
-        lost = self._lost_digits(statistics, parameters)
+        lost = self._lost_digits(statistics, shift, parameters)
         if not lost and self._single_held(statistics, shift, parameters):
             return None
         means = parameters.means + shift
         center = self.shape.center(N / N.sum(), means, None)
         return replace(parameters, means=means, center=center)
 
-    def _lost_digits(self, statistics: Statistics, parameters: GaussianParameters) -> bool:
+    def _lost_digits(
+        self, statistics: Statistics, shift: Array, parameters: GaussianParameters
+    ) -> bool:
         """Tell whether variances cancelled against shifts of the means."""
         N, F, S = _sums(statistics)
-        cancelled = EPS * self.shape.cancelled(N, F, parameters.means, parameters.center)
-        if cancelled.max() <= LOST * self.reg_covar:
+        cancelled = self.shape.cancelled(N, S, shift)
+        if EPS * cancelled.max() <= LOST * self.reg_covar:
             return False  # whatever the variances are; in small fits they cost a tenth of the time
         variances = self.shape.variances(N, F, S, parameters.means, parameters.center)
         kept = LOST * (np.maximum(variances, 0) + self.reg_covar)
-        return bool((cancelled > kept)[N >= 1].any())
+        return bool((EPS * cancelled > kept)[N >= 1].any())
 
     def _single_held(
         self, statistics: Statistics, shift: Array, parameters: GaussianParameters

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emdash.families.moments import center_of, per_row
+from emdash.families.moments import center_of
 from emdash.families.single import Single
 
 __all__ = ["CovarianceShape"]
@@ -77,9 +77,17 @@ class CovarianceShape(ABC):
         """
         return center_of(weights, means)
 
-    def cancelled(self, N: Array, F: Array, means: Array, center: Array) -> Array:
-        """Return what an M-step subtracts from mean squares to get variances, (K, d)."""
-        return per_row(F, N) ** 2
+    def cancelled(self, N: Array, S: Array, shift: Array) -> Array:
+        """Return what an M-step subtracts from mean squares to get variances, (K, d).
+
+        Parameters
+        ----------
+        N, S
+            As for :meth:`covariances`.
+        shift : (K, d)
+            The new means less those that the sums were taken about.
+        """
+        return shift**2
 
     @abstractmethod
     def covariances(self, N: Array, F: Array, S: Array, means: Array, center: Array) -> Array:
