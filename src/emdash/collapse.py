@@ -25,7 +25,17 @@ from emdash.models.passes import PerRow
 from emdash.progress import Collapsed, Pass
 from emdash.statistics import Statistics
 
-__all__ = ["POLICIES", "MStep", "Policy", "Worst", "WorstRows", "in_words", "jumps_in", "left_of"]
+__all__ = [
+    "POLICIES",
+    "MStep",
+    "Policy",
+    "Worst",
+    "WorstRows",
+    "in_words",
+    "jumps",
+    "jumps_in",
+    "left_of",
+]
 
 Array = NDArray[np.float64]
 Parameters = MixtureParameters[Any]
@@ -49,8 +59,10 @@ class MStep:
         The sums of the pass, over all rows.
     about : MixtureParameters
         What they were taken about.
+    row : float
+        Mean weight of a row.
     past : sequence of tuple of Collapsed
-        What happened in each pass of this start before.
+        What happened in each pass of this start before in which anything did.
     worst : callable
         Takes a number and returns the distinct rows that fit worst, at most so many, (m, d).
     """
@@ -58,21 +70,22 @@ class MStep:
     model: Mixture[Any]
     statistics: Statistics
     about: Parameters
-    past: Sequence[tuple[Collapsed, ...]] = ()
-    worst: Callable[[int], Array] = lambda m: np.empty((0, 0))
+    row: float
+    past: Sequence[tuple[Collapsed, ...]]
+    worst: Callable[[int], Array]
 
     @property
     def weights(self) -> Array:
         """Weights of the components in rows, (K,): whatever the unit of the rows' own weights."""
-        one = self.statistics.weight / self.statistics.n_used
-        return np.asarray(self.statistics.N / one)
+        return np.asarray(self.statistics.N / self.row)
 
     def light(self) -> list[int]:
         """Return the components that weigh less than one row, and are not held by a prior."""
-        one = self.statistics.weight / self.statistics.n_used
-        if self.statistics.N.min() >= ONE_ROW * one or not self.model.family.needs_rows:
+        one = ONE_ROW * self.row
+        N = self.statistics.N.tolist()  # faster than comparing arrays
+        if min(N) >= one or not self.model.family.needs_rows:
             return []
-        return [int(k) for k in np.flatnonzero(self.weights < ONE_ROW)]
+        return [k for k, weight in enumerate(N) if weight < one]
 
     def maximized(self) -> tuple[Parameters, Smallest]:
         """Return the parameters, and which covariances would be singular if they were not raised.
@@ -287,18 +300,14 @@ class Worst:
         return WorstRows(self.most, _distinct(known, self.most), chunk.rows.nbytes)
 
 
-def jumps_in(collapses: Sequence[tuple[Collapsed, ...]], first: int = 1) -> set[int]:
-    """Return the numbers of the passes that did not continue the iteration.
+def jumps(collapses: Iterable[Collapsed]) -> bool:
+    """Tell whether parameters after these did not continue the iteration."""
+    return any(c.done in JUMPS for c in collapses)
 
-    Parameters
-    ----------
-    collapses : sequence of tuple of Collapsed
-        What collapsed in each pass.
-    first : int
-        Number of the first of these passes.
-    """
-    numbered = enumerate(collapses, first)
-    return {number for number, each in numbered if any(c.done in JUMPS for c in each)}
+
+def jumps_in(history: Iterable[Pass]) -> set[int]:
+    """Return the numbers of the passes after which that was so."""
+    return {record.number for record in history if jumps(record.collapses)}
 
 
 def left_of(n_components: int, history: Iterable[Pass]) -> int:

@@ -402,7 +402,7 @@ def test_missing_values():
         def worst(m, bound=parameters):
             return engine.total(Worst(model.rows(bound, "log_likelihood"), m), source).rows()
 
-        step = MStep(model, statistics, parameters, past, worst)
+        step = MStep(model, statistics, parameters, 1.0, past, worst)
         parameters, collapses = POLICIES["reseed"](step)
         past.append(collapses)
     assert [c.done for each in past for c in each] == ["re-seeded"]

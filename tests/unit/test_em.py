@@ -130,3 +130,23 @@ def test_change_is_against_the_step_before():
     assert fit.change == 2.0
     assert em(halving, 1.0, Stop(0.0, 3)).change == 0.25
     assert math.isinf(em(halving, 1.0, Stop(0.0, 1)).change)
+
+
+@pytest.mark.parametrize(("jumping", "steps"), [(None, 2), (1, 3), (2, 4)])
+def test_a_step_that_jumps_does_not_end_the_loop_nor_does_the_next(jumping, steps):
+    jumps, taken = set(), 0
+
+    def step(value):
+        nonlocal taken
+        taken += 1
+        if taken == jumping:
+            jumps.add(taken)
+        return value, 0.0
+
+    fit = em(step, "same", Stop(tolerance=1.0, max_iter=10), jumps=jumps)
+    assert (fit.n_iter, fit.converged) == (steps, True)
+
+
+def test_jumps_of_before_count_when_a_loop_goes_on():
+    fit = em(halving, 1.0, Stop(tolerance=9.0, max_iter=10), trace=[-1.0, -1.0], jumps={2})
+    assert fit.n_iter == 4

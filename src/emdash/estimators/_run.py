@@ -109,7 +109,7 @@ class Run:
 
     def _fit(self, stage: Stage) -> Fit[Parameters]:
         """Return a stage as the loop has it."""
-        jumps = jumps_in([record.collapses for record in stage.history])
+        jumps = jumps_in(stage.history)
         fit = Fit(stage.parameters, stage.trace, previous=self.previous, jumps=jumps)
         fit.converged = self.stop.is_met(fit)
         return fit

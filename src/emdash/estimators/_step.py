@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emdash.checkpoint import State
-from emdash.collapse import MStep, Policy, Worst, WorstRows, jumps_in
+from emdash.collapse import MStep, Policy, Worst, WorstRows, jumps, jumps_in
 from emdash.engines.base import Engine, Task
 from emdash.estimators._identity import Marked
 from emdash.models.mixture import Mixture, MixtureParameters
@@ -50,7 +50,7 @@ class Step:
     number : int
         Passes of this start so far.
     past : list of tuple of Collapsed
-        What collapsed in each of them.
+        What collapsed in each of them in which anything did.
     jumps : set of int
         After which of them the parameters did not continue the iteration.
     weight : float or None
@@ -94,8 +94,8 @@ class Step:
 
     def go_on_after(self, history: Sequence[Pass]) -> None:
         """Begin a start, or go on with one after the passes of its history."""
-        self.past = [record.collapses for record in history]
-        self.jumps = jumps_in(self.past)
+        self.past = [record.collapses for record in history if record.collapses]
+        self.jumps = jumps_in(history)
         self.number = len(history)
 
     def __call__(self, parameters: Parameters) -> tuple[Parameters, float]:
@@ -145,10 +145,12 @@ class Step:
             read = found.n_bytes
             return found.rows()
 
-        step = MStep(self.model, statistics, about, self.past, worst)
+        row = statistics.weight / statistics.n_used
+        step = MStep(self.model, statistics, about, row, self.past, worst)
         following, collapses = self.policy(step)
-        self.past.append(collapses)
-        self.jumps |= jumps_in([collapses], self.number)
+        if collapses:
+            self.past.append(collapses)
+            self.jumps |= {self.number} if jumps(collapses) else set()
         return following, collapses, read
 
     def _total(self, task: Task) -> Statistics:

@@ -171,7 +171,8 @@ class Gaussian(Family[GaussianParameters]):
             smallest = singular_components(form, means, covariances)
             # if rounding lets the eigenvalues pass, the factorisation that failed is the judge
             raise Collapse(statistics, about, smallest or narrowest(form, covariances)) from None
-        if form.are_sound(covariances, found.precisions_cholesky, means):
+        clear = form.clear_of(self.reg_covar, covariances, means)
+        if clear or form.are_sound(covariances, found.precisions_cholesky, means):
             return found
         smallest = singular_components(form, means, covariances)
         if smallest.keys() - spared:

@@ -155,7 +155,7 @@ class Mixture(Generic[Components]):
         result = self.family.log_prior(parameters.components)
         if self.concentration != 1:
             result += (self.concentration - 1) * float(np.log(parameters.weights).sum())
-        return float(result / statistics.weight)
+        return float(result / statistics.weight) if result else 0.0
 
     def floored(
         self,
