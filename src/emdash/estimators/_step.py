@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from emdash.engines.base import Engine, Task
-from emdash.estimators._identity import Marked
+from emdash.estimators._identity import Marked, count
 from emdash.models.mixture import Mixture, MixtureParameters
 from emdash.progress import Progress
 from emdash.sources.base import Source
@@ -93,6 +93,11 @@ class Step:
             self.learn("chunks", total.summary())
             self.learn, statistics = None, total.answer
         return statistics
+
+    def recognize(self) -> None:
+        """Mark the data in a pass of its own, for a fit that went on from its end and made none."""
+        assert self.learn is not None
+        self.learn("chunks", self.engine.total(Marked(count), self.source).summary())
 
     def _check_weight(self, weight: float) -> None:
         if weight < max(2, self.K):
