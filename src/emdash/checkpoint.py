@@ -36,6 +36,9 @@ FILE = Kind(
 PLAN = "n_chunks"
 """The entry about the data that may differ: it changes the order of addition, not the sums."""
 
+GRAPH = "graph"
+"""The name of a Dask graph. The same name means the same data, another one means nothing."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -235,6 +238,12 @@ class Keeper:
         self._written = self.state
         return self.state
 
+    @property
+    def same_graph(self) -> bool:
+        """Whether the data are known to be those of the file that was read, by their name."""
+        name = self._identity["data"].get(GRAPH)
+        return name is not None and name == self._file_data.get(GRAPH)
+
     def learn(self, name: str, marks: list[str]) -> None:
         """Take marks that a pass found into what tells the data from others.
 
@@ -261,7 +270,8 @@ class Keeper:
         here = self._identity[what]
         for name in {**there, **here}:
             a, b = there.get(name), here.get(name)
-            if a == b or (what == "data" and (a is None or b is None or _agree(a, b))):
+            alike = what == "data" and (name == GRAPH or a is None or b is None or _agree(a, b))
+            if a == b or alike:
                 continue
             if name == PLAN:
                 warnings.warn(

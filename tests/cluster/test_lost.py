@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import dask
 import dask.array as da
@@ -101,6 +102,61 @@ def test_a_worker_is_killed_that_holds_persisted_chunks(
     within(60, model.fit, held)
     assert_same_bits(model, expected)
     assert x.numblocks[0] < size(tmp_path / "count") < 2 * x.numblocks[0]
+
+
+@pytest.fixture(scope="module")
+def nannies(tmp_path_factory):
+    """Three workers, each started again by its nanny when it is killed."""
+    with cluster_by_hand(tmp_path_factory.mktemp("nannies"), 0) as cluster:
+        for _ in range(3):
+            cluster.add("--nanny")
+        yield cluster
+
+
+@pytest.fixture
+def with_nannies(nannies):
+    """The current client, when the three are there."""
+    with Client(nannies.scheduler_address) as client:
+        eventually(lambda: len(client.nthreads()) == 3, 60)
+        yield client
+
+
+@pytest.mark.parametrize("persisted", [False, True])
+def test_one_of_three_workers_with_nannies_is_killed(
+    x, start, expected, with_nannies, tmp_path, persisted
+):
+    """In mid-pass. The answer is the same, and no chunk is computed more than once again."""
+    client, chunks = with_nannies, x.numblocks[0]
+    made, used = str(tmp_path / "made"), str(tmp_path / "used")
+
+    def note(name, block_id):
+        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.write(file, bytes([block_id[0]]))
+        length = os.fstat(file).st_size
+        os.close(file)
+        return length
+
+    def make(block, block_id):
+        note(made, block_id)
+        return block
+
+    def use(block, block_id):
+        if note(used, block_id) == chunks + chunks // 2:  # in the middle of the second pass
+            os.kill(os.getpid(), signal.SIGKILL)
+        return block
+
+    data = x.map_blocks(make, dtype=x.dtype, meta=x._meta)
+    if persisted:
+        data = data.persist()
+        wait(data)
+    model = GaussianMixture(3, tol=1e-7, **start)
+    within(90, model.fit, data.map_blocks(use, dtype=x.dtype, meta=x._meta))
+    assert_same_bits(model, expected)
+    counts = np.bincount(np.frombuffer(Path(made).read_bytes(), np.uint8), minlength=chunks)
+    once = 1 if persisted else model.n_iter_
+    assert counts.min() == once
+    assert counts.max() == once + 1
+    eventually(lambda: not [key for key in tasks(client) if key.startswith("emdash-")])
 
 
 def test_chunks_that_were_scattered_are_lost(X, start, client, fragile):

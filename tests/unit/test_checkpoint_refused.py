@@ -137,6 +137,35 @@ def test_other_chunks_of_dask_are_refused_after_a_pass(row, X, path):
         GaussianMixture(checkpoint=path, **settings).fit(lazy(X, chunks=100))
 
 
+def test_a_finished_fit_to_dask_knows_its_data(X, path):
+    """By the name of the graph, or by a pass that does nothing but look."""
+    loaded = []
+
+    def lazy(X, name):
+        def load(block):
+            loaded.append(len(block))
+            return block
+
+        x = da.from_array(X, chunks=(150, 3), name=name)
+        return x.map_blocks(load, dtype=x.dtype, meta=x._meta, name=f"loaded-{name}")
+
+    settings = {**SETTINGS, "n_init": 1, "n_threads": 1, "checkpoint": path}
+    first = GaussianMixture(**settings).fit(lazy(X, "one"))
+    before = path.read_bytes()
+    other = X.copy()
+    other[300] += 1e-9
+    loaded.clear()
+    with pytest.raises(ValueError, match="of other data: chunks differ"):
+        GaussianMixture(**settings).fit(lazy(other, "two"))
+    assert len(loaded) == 4
+    assert path.read_bytes() == before
+    for name, passes in (("one", 0), ("two", 1)):
+        loaded.clear()
+        again = GaussianMixture(**settings).fit(lazy(X, name))
+        assert again.history_ == first.history_
+        assert len(loaded) == 4 * passes
+
+
 def test_other_batches_are_refused_as_soon_as_they_tell(X, path):
     with pytest.raises(EnoughError):
         GaussianMixture(checkpoint=path, callback=after_four_passes, **SETTINGS).fit(

@@ -35,10 +35,6 @@ from emdash.cli import main
 warnings.simplefilter("ignore")
 threading.stack_size(1 << 20)  # the address space of a stack counts whole
 limit, kind, big, small, folder = int(sys.argv[1]), *sys.argv[2:]
-# where a limit is enforced no other library may take address space for a buffer when it likes,
-# as BLAS does for each thread of k-means
-enforced = kind == "npy"
-init = "random_from_data" if enforced else "kmeans"
 model_file = f"{folder}/model.npz"
 
 
@@ -49,7 +45,7 @@ def command(*args):
 
 def fit(path):
     model = emdash.GaussianMixture(5, max_iter=2, tol=0.0, n_threads=2, random_state=0,
-                                   init_params=init, memory_limit=limit)
+                                   memory_limit=limit)
     emdash.save(model.fit(path), model_file)
     return model
 
@@ -75,7 +71,7 @@ def peak(call, *args):
 
 fit(small), predict(small), predict(small, "--proba")
 gc.collect()
-if enforced:  # zarr has threads of its own, whose address space counts, used or not
+if kind == "npy":  # to write answers zarr has threads, whose address space counts, used or not
     most = status("VmData") + limit
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     try:

@@ -379,6 +379,40 @@ def test_xarray(X):
             GaussianMixture(**START).fit(bad)
 
 
+@pytest.mark.parametrize("engine", ["scipy", "zarr"])
+def test_xarray_on_disk_is_read_in_slices(engine, X, tmp_path, small_chunks):
+    """Without Dask, and without being loaded whole, at once or little by little."""
+    table = xarray.Dataset({"X": (("row", "feature"), X)})
+    path = tmp_path / f"X.{engine}"
+    how = {"consolidated": False} if engine == "zarr" else {}
+    if engine == "zarr":
+        table.to_zarr(path, encoding={"X": {"chunks": (4, D)}}, **how)
+    else:
+        table.to_netcdf(path, engine=engine)
+    with xarray.open_dataset(path, engine=engine, chunks=None, **how) as opened:
+        source = open_source(opened.X)
+        lengths = check_lengths(source)
+        assert set(lengths[:-1]) == {8 if engine == "zarr" else 10}
+        check(source, X)
+        check(pickle.loads(pickle.dumps(source)), X)
+        fit = GaussianMixture(n_threads=2, **START).fit(opened.X)
+        np.testing.assert_allclose(fit.means_, GaussianMixture(**START).fit(X).means_)
+        assert not opened.X.variable._in_memory
+        with pytest.raises(ValueError, match="expected two dimensions"):
+            open_source(opened.X[:, 0])
+        opened.X.load()  # now it is in memory, where the user wants it
+        assert open_source(opened.X) is None
+
+
+def test_an_xarray_file_that_changes_between_passes(X, tmp_path):
+    xarray.Dataset({"X": (("row", "feature"), X)}).to_netcdf(tmp_path / "X.nc", engine="scipy")
+    with xarray.open_dataset(tmp_path / "X.nc", engine="scipy", chunks=None) as opened:
+        opened.X.encoding["source"] = str(tmp_path / "X.nc")  # as netCDF4 and h5netcdf do
+        change = lambda progress: (tmp_path / "X.nc").touch()  # noqa: E731
+        with pytest.raises(ValueError, match=r"X changed between passes.*X\.nc"):
+            GaussianMixture(tol=0.0, callback=change, **START).fit(opened.X)
+
+
 # ------------------------------------------------------------------ CSV
 
 

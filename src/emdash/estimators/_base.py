@@ -161,7 +161,10 @@ class BaseMixture(FittedMixture):
         )
         run = Run(step, stop, progress, keeper, self.lower_bound_ if resumed else -math.inf)
         try:
-            self._finish(*run.best(starts, state), source.dtype)
+            best = run.best(starts, state)
+            if state is not None and step.learn is not None and not keeper.same_graph:
+                step.recognize()
+            self._finish(*best, source.dtype)
         except KeyboardInterrupt as interrupt:
             self._interrupt(keeper, interrupt, source.dtype)
             raise

@@ -20,7 +20,7 @@ from emdash.sources.weighted import ColumnWeightedSource, WeightedSource
 if TYPE_CHECKING:
     from emdash.estimators._base import BaseMixture
 
-__all__ = ["Marked", "keeper_for"]
+__all__ = ["Marked", "count", "keeper_for"]
 
 FREE = {
     *("tol", "max_iter", "n_init"),  # may be raised to go on
@@ -64,6 +64,7 @@ def _identity_of(settings: Mapping[str, Any], source: Source) -> dict[str, dict[
             "n_rows": source.n_rows,
             "n_chunks": source.n_chunks,
             "weights": _weights(source),
+            "graph": getattr(source, "graph_name", None),
             "first_rows": _end(source, last=False),
             "last_rows": _end(source, last=True) if source.n_chunks else None,
             "rows_between": _spread(source) if source.in_memory else None,
@@ -152,6 +153,11 @@ class MarkedSum:
         """Return the mark of the first row, and one of those of all chunks."""
         in_order = [self.marks[index] for index in sorted(self.marks)]
         return [*in_order[:1], _digest(np.array(in_order))]
+
+
+def count(chunk: Chunk, n_threads: int) -> int:
+    """Look at a chunk and do nothing with it, for a pass that only marks."""
+    return len(chunk)
 
 
 def token_of(estimator: BaseMixture) -> Any:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from emdash.checkpoint import State
 from emdash.collapse import MStep, Policy, Worst, WorstRows, jumps, jumps_in
 from emdash.engines.base import Engine, Task
-from emdash.estimators._identity import Marked
+from emdash.estimators._identity import Marked, count
 from emdash.models.mixture import Mixture, MixtureParameters
 from emdash.observed import refuse_columns_without_values
 from emdash.priors import NormalInverseWishart
@@ -163,6 +163,11 @@ class Step:
             self.learn("chunks", total.summary())
             self.learn, statistics = None, total.answer
         return statistics
+
+    def recognize(self) -> None:
+        """Mark the data in a pass of its own, for a fit that went on from its end and made none."""
+        assert self.learn is not None
+        self.learn("chunks", self.engine.total(Marked(count), self.source).summary())
 
     def _check_rows(self, n_rows: int, n_used: int, weight: float) -> None:
         check_total(weight, n_used)

@@ -11,6 +11,7 @@ import numpy as np
 from emdash.sources.base import Source, check_container, is_lazy
 from emdash.sources.columns import check_frame, choose, frame_as_array, is_frame
 from emdash.sources.paths import is_path
+from emdash.sources.xarray import is_on_disk
 
 __all__ = ["KINDS", "open_source", "open_table"]
 
@@ -50,6 +51,7 @@ KINDS: tuple[tuple[Callable[[Any], bool], str, str, bool], ...] = (
     (_is_memmap, "emdash.sources.array", "MemmapSource", False),
     (is_lazy, "emdash.sources.dask", "DaskSource", False),
     (_is_of("zarr", "Array"), "emdash.sources.zarr", "ZarrSource", False),
+    (is_on_disk, "emdash.sources.xarray", "XarraySource", False),
     (_is_of("h5py", "Dataset"), "emdash.sources.hdf5", "Hdf5Source", False),
     (_is_of("pyarrow", "Table"), "emdash.sources.arrow", "TableSource", True),
     (_is_of("pyarrow", "Dataset"), "emdash.sources.dataset", "DatasetSource", True),

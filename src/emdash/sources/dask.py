@@ -219,6 +219,7 @@ class DaskSource(Source):
         self.array = join_columns(array) if array.numblocks[1] > 1 else array
         self.n_features, self.dtype = int(array.shape[1]), array.dtype
         self.n_chunks = array.numblocks[0]
+        self.graph_name = str(self.array.name)
         self._keys: list[Key] = [row[0] for row in self.array.__dask_keys__()]
         self._graph: dict[Key, Any] | None = None
         self._count(array.chunks[0])
