@@ -101,6 +101,7 @@ def k_means(
         return by_scikit_learn(rows, K, seeds, random_state)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # the M-step refuses overflow, with advice
 def by_scikit_learn(
     rows: NDArray[Any], K: int, init: Any, random_state: np.random.RandomState
 ) -> tuple[Array, NDArray[np.intp]]:
@@ -111,6 +112,7 @@ def by_scikit_learn(
     return np.asarray(fit.cluster_centers_, dtype=np.float64), fit.labels_.astype(np.intp)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def measure(rows: Array, n_threads: int) -> Scale:
     """Return where the rows are, from one pass."""
     from emdash._kernels.gaussian import DiagonalKernel

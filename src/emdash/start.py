@@ -144,7 +144,7 @@ def starting_rows(
         if bad >= 0:
             chunk.refuse(bad)
         return chunk.rows
-    most = min(SAMPLE_ROWS, max(limit // (8 * source.n_features), 100 * K))
+    most = min(SAMPLE_ROWS, max(limit // (8 * source.n_features), 100 * int(K)))
     numbers = None
     if source.n_rows > most:
         from sklearn.utils.random import sample_without_replacement

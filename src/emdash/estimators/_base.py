@@ -24,6 +24,7 @@ from emdash.checkpoint import Checkpoint, Keeper, Stage, better
 from emdash.em import Fit, Stop
 from emdash.estimators._fitted import FittedMixture
 from emdash.estimators._identity import keeper_for
+from emdash.estimators._input import unchanged_if_it_fails
 from emdash.estimators._run import Run, did_not_converge, how_to_go_on
 from emdash.estimators._starts import Start, draw_starts
 from emdash.estimators._step import Step
@@ -109,7 +110,8 @@ class BaseMixture(FittedMixture):
             as components, naming the row that is wrong; or if a covariance
             collapses, naming the component.
         """
-        self._fit(X)
+        with unchanged_if_it_fails(self):
+            self._fit(X)
         return self
 
     def fit_predict(self, X: Any, y: object = None) -> Any:
@@ -126,7 +128,8 @@ class BaseMixture(FittedMixture):
         labels : ndarray of shape (n_samples,), or a lazy Dask array
             The same as ``fit(X).predict(X)``.
         """
-        source = self._fit(X)
+        with unchanged_if_it_fails(self):
+            source = self._fit(X)
         return self._each(source, "labels")
 
     @_fit_context(prefer_skip_nested_validation=True)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from emdash.families.factors import (
     diagonal,
+    draw_rows,
     factor_matrices,
     factor_positive_precisions,
     factor_precision_matrix,
@@ -195,7 +196,7 @@ class _Matrices(CovarianceShape):
         return factors
 
     def sample(self, mean: Array, covariance: Array, n: int, rng: np.random.RandomState) -> Array:
-        return rng.multivariate_normal(mean, covariance, n)
+        return draw_rows(mean, covariance, n, rng)
 
 
 class _Variances(CovarianceShape):

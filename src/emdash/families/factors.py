@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "diagonal",
+    "draw_rows",
     "factor_matrices",
     "factor_positive_precisions",
     "factor_precision_matrix",
@@ -128,3 +129,18 @@ def unpack(packed: Array, d: int) -> Array:
     matrix[..., rows, columns] = packed
     matrix[..., columns, rows] = packed
     return matrix
+
+
+def draw_rows(mean: Array, covariance: Array, n: int, rng: np.random.RandomState) -> Array:
+    """Return `n` rows of a Gaussian, NumPy's where the variances are of similar size.
+
+    NumPy factors the covariance by its singular values, whose rounding is relative to the
+    largest: it drowns features with a standard deviation 1e8 times smaller. Where NumPy notices
+    that, the correlations are factored instead.
+    """
+    try:
+        return rng.multivariate_normal(mean, covariance, n, check_valid="raise")
+    except ValueError:
+        scale = np.sqrt(np.diagonal(covariance))
+        correlation = covariance / scale / scale[:, None]
+        return mean + scale * rng.multivariate_normal(np.zeros(len(mean)), correlation, n)
