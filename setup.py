@@ -43,8 +43,11 @@ for extension in extensions:  # the two files that know OpenMP; chain.pyx will b
             'CFLAGS="-I$(brew --prefix libomp)/include"; or conda install c-compiler llvm-openmp. '
             "EMDASH_NO_OPENMP=1 builds without it: everything then runs on one thread."
         )
-checks = dict.fromkeys(("boundscheck", "wraparound", "initializedcheck"), debug)
-directives = {"language_level": 3, "cdivision": True, "freethreading_compatible": True, **checks}
+directives = {
+    **{"language_level": 3, "cdivision": True, "freethreading_compatible": True},
+    **{"boundscheck": debug, "initializedcheck": debug},
+    "wraparound": False,  # no index counts from the end: the checks find one that does
+}
 setup(
     ext_modules=cythonize(extensions, compiler_directives=directives),
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if abi3 else {},

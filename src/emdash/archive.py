@@ -58,6 +58,8 @@ def check_target(path: str | os.PathLike[str]) -> None:
     OSError
         If its directory does not exist or cannot be written, or if it is a directory itself.
     """
+    if "\0" in os.fspath(path):
+        raise ValueError(f"{path!r} is no path: the path of a file has no null character")
     path = Path(os.path.realpath(path))
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a directory: give the name of a file in it")

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from sklearn.exceptions import NotFittedError
 
 from emdash import GaussianMixture
 from emdash.estimators._rounded import exact
-from emdash.sources import open_source
+from emdash.sources import open_source, open_table
 
 pytestmark = pytest.mark.filterwarnings("ignore:the columns of the Dask array X:UserWarning")
 
@@ -145,13 +146,24 @@ def test_infinity_in_an_answer(X, source, method):
             answer.compute()
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_value_that_overflows_when_squared(X):
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+@pytest.mark.parametrize("settings", [start(), {"random_state": 0}])
+def test_a_value_that_overflows_when_squared(X, settings):
     bad = X.copy()
     bad[7, 0] = 1e200
-    model = GaussianMixture(K, **start())
+    model = GaussianMixture(K, **settings)
     with refused(model, X, ValueError, "component \\d", "values of X overflow when squared"):
         model.fit(bad)
+
+
+def test_longdouble_beyond_float64(X, large_source):
+    bad = X.astype(np.longdouble)
+    bad[7, 0] *= np.longdouble(10) ** 400
+    if np.isinf(bad[7, 0]):
+        pytest.skip("longdouble is float64 here")
+    model = GaussianMixture(K, **start())
+    with refused(model, X, ValueError, r"X contains infinity in row 7, column 0\b"):
+        model.fit(large_source(bad))
 
 
 # ------------------------------------------------------------------ shapes
@@ -258,6 +270,70 @@ def test_complex_and_strings_in_memory(X):
             model.fit(bad)
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [[[1.0], [2.0, 3.0]], {"x": [1.0]}, [["a"], ["b"]], 7.5, [[1.0], [{}]], [b"a"]],
+)
+def test_what_is_no_table(X, bad):
+    with refused(GaussianMixture(K), X, (TypeError, ValueError), r"\bX\b|2D array"):
+        GaussianMixture(K).fit(bad)
+    with pytest.raises((TypeError, ValueError), match=r"^X has|^X, a|the first batch of X"):
+        open_table(bad)
+
+
+def test_dates_in_memory(X):
+    with refused(GaussianMixture(K), X, ValueError, "X has dtype datetime64", "astype"):
+        GaussianMixture(K).fit(X.astype("datetime64[s]"))
+
+
+@pytest.mark.parametrize("path", ["a\0b", "\0.npy"])
+def test_no_path_has_a_null_character(X, path):
+    with refused(GaussianMixture(K), X, ValueError, "null character"):
+        GaussianMixture(K).fit(path)
+    with pytest.raises(ValueError, match="null character"):
+        GaussianMixture(K, checkpoint=path).fit(X)
+
+
+def test_a_function_that_returns_no_batches(X):
+    with refused(GaussianMixture(K), X, TypeError, "X is a function that returned None"):
+        GaussianMixture(K).fit(lambda: None)
+
+
+@pytest.mark.parametrize("columns", [0, object()])
+def test_columns_that_are_no_list(X, columns):
+    for table in (X, pd.DataFrame(X)):
+        with pytest.raises(ValueError, match=r"columns=.* is no list of names"):
+            open_table(table, columns)
+
+
+# ------------------------------------------------------------------ after an error
+
+
+@pytest.mark.parametrize("bad", [[[1.0], [np.inf]], [[1.0]], [["a"], ["b"]]])
+@pytest.mark.parametrize("method", ["fit", "fit_predict"])
+def test_a_fit_that_fails_leaves_no_trace(X, bad, method):
+    model = GaussianMixture(K, **start())
+    before = dict(vars(model))
+    with pytest.raises(ValueError, match=r"X|sample"):
+        getattr(model, method)(bad)
+    assert vars(model) == before
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+    expected = model.fit(X).predict(X)
+    fitted = dict(vars(model))
+    with pytest.raises(ValueError, match=r"X|sample"):
+        getattr(model, method)(pd.DataFrame(bad, columns=["other"]))
+    assert vars(model) == fitted
+    np.testing.assert_array_equal(model.predict(X), expected)
+
+
+def test_the_number_of_columns_alone_is_no_fit(X):
+    model = GaussianMixture(K)
+    model.n_features_in_ = D
+    with pytest.raises(NotFittedError, match="Call 'fit'"):
+        model.score(X)
+
+
 def test_objects(X, tmp_path):
     bad = np.full((N, D), None, dtype=object)
     np.save(tmp_path / "X.npy", bad, allow_pickle=True)
@@ -299,6 +375,12 @@ def test_sparse(X):
     hidden = blocks.map_blocks(lambda block: block, dtype=float, meta=np.empty((0, 0)))
     with refused(GaussianMixture(K), X, TypeError, "chunk 0 of X is sparse"):
         GaussianMixture(K, **start()).fit(hidden)
+
+
+def test_masked_records():
+    table = np.ma.zeros((4, 2), dtype=[("a", float), ("b", int)])
+    with pytest.raises(ValueError, match=r"X has dtype .* does not hold real numbers"):
+        open_table(table)
 
 
 def test_masked(X):

@@ -45,7 +45,25 @@ def test_shapes_and_types(truth):
     assert truth.sample(1)[1].shape == (1,)
 
 
-@pytest.mark.parametrize("n_samples", [0, -3])
+def test_features_of_very_different_scale():
+    """Rounding relative to the largest variance would drown the smallest."""
+    scale = np.array([1e-12, 1.0, 1e12])
+    correlation = np.array([[1, 0.9, 0.5], [0.9, 1, 0.3], [0.5, 0.3, 1]])
+    precision = np.linalg.inv(correlation) / scale / scale[:, None]
+    model = GaussianMixture(
+        1,
+        weights_init=[1.0],
+        means_init=np.zeros((1, 3)),
+        precisions_init=[(precision + precision.T) / 2],
+        max_iter=0,
+        random_state=3,
+    ).fit(np.diag(scale))
+    X, _ = model.sample(N)
+    np.testing.assert_allclose(np.corrcoef(X / scale, rowvar=False), correlation, atol=0.02)
+    np.testing.assert_allclose((X / scale).std(axis=0), 1, rtol=0.02)
+
+
+@pytest.mark.parametrize("n_samples", [0, -3, 1.5, None, "word", np.nan])
 def test_at_least_one(truth, n_samples):
     with pytest.raises(ValueError, match=f"n_samples.*{n_samples}"):
         truth.sample(n_samples)

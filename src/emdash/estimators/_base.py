@@ -25,6 +25,7 @@ from emdash.collapse import POLICIES, in_words, left_of
 from emdash.em import Fit, Stop
 from emdash.estimators._fitted import FittedMixture
 from emdash.estimators._identity import keeper_for
+from emdash.estimators._input import unchanged_if_it_fails
 from emdash.estimators._run import Run, did_not_converge, how_to_go_on
 from emdash.estimators._starts import Start, draw_starts
 from emdash.estimators._step import Step
@@ -118,7 +119,8 @@ class BaseMixture(FittedMixture):
             fewer rows than components have one; if a weight is negative or not finite, naming its
             row; or if a covariance collapses with ``on_collapse="raise"``, naming the component.
         """
-        self._fit(X, sample_weight)
+        with unchanged_if_it_fails(self):
+            self._fit(X, sample_weight)
         return self
 
     def fit_predict(self, X: Any, y: object = None, sample_weight: Any = None) -> Any:
@@ -136,7 +138,8 @@ class BaseMixture(FittedMixture):
         labels : ndarray of shape (n_samples,), or a lazy Dask array
             The same as ``fit(X).predict(X)``; of rows without weight, too.
         """
-        source = self._fit(X, sample_weight)
+        with unchanged_if_it_fails(self):
+            source = self._fit(X, sample_weight)
         return self._each(source, "labels")
 
     @_fit_context(prefer_skip_nested_validation=True)

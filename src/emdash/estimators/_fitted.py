@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from emdash.engines import engine_for
 from emdash.engines.base import Engine
 from emdash.engines.memory import MemoryLimit
 from emdash.estimators._identity import token_of
+from emdash.estimators._input import validate_data
 from emdash.models.mixture import Mixture, MixtureParameters
 from emdash.models.passes import Output
 from emdash.sources import open_source
@@ -46,7 +47,7 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
-        "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+        "n_threads": [Interval(Integral, 1, 2**31 - 1, closed="both"), None],
         "memory_limit": [Interval(Integral, 1, None, closed="left"), str, None],
     }
 
@@ -79,6 +80,10 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     @abstractmethod
     def _parameters(self) -> MixtureParameters[Any]:
         """Return the parameters that the fitted attributes hold."""
+
+    def __sklearn_is_fitted__(self) -> bool:
+        # scikit-learn takes the number of columns, which is known before the fit, for a fit
+        return hasattr(self, "means_")
 
     def _engine(self, source: Source) -> Engine:
         """Return what runs passes over the source."""
@@ -272,10 +277,10 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             Component of each row.
         """
         check_is_fitted(self)
-        if n_samples < 1:
+        if not isinstance(n_samples, Integral) or n_samples < 1:
             raise ValueError(
-                f"Invalid value for 'n_samples': {n_samples}. The sampling requires at least "
-                "one sample."
+                f"Invalid value for 'n_samples': {n_samples!r}. The sampling requires at least "
+                "one sample: give a positive integer."
             )
         rng = check_random_state(self.random_state)
         parameters = self._parameters()

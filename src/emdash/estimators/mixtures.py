@@ -321,9 +321,17 @@ def _check_given(value: ArrayLike, name: str, shape: tuple[int, ...]) -> Array:
     array = np.asarray(value) if isinstance(value, np.ndarray | list | tuple) else None
     if array is None or array.dtype.kind not in "fiu" or not np.isfinite(array).all():
         # scikit-learn's conversions and messages; they take longer than a small fit
-        array = check_array(
-            value, dtype=np.float64, ensure_2d=False, allow_nd=True, input_name=name
-        )
+        try:
+            array = check_array(
+                value, dtype=np.float64, ensure_2d=False, allow_nd=True, input_name=name
+            )
+        except (TypeError, ValueError) as error:
+            if name in str(error):
+                raise
+            raise ValueError(
+                f"The parameter '{name}' should be an array of numbers of shape {shape}, but it "
+                f"cannot be converted to one ({error})"
+            ) from None
     if array.shape != shape:
         raise ValueError(
             f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}"

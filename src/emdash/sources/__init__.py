@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from emdash.sources.base import Source, check_container, is_lazy
+from emdash.sources.base import Source, check_container, is_lazy, refuse_conversion
 from emdash.sources.columns import check_frame, choose, frame_as_array, is_frame
 from emdash.sources.paths import is_path
 from emdash.sources.xarray import is_on_disk
@@ -140,6 +140,8 @@ def open_table(X: Any, columns: Sequence[str] | None = None) -> Source:
     """
     from emdash.sources.array import ArraySource
 
+    if columns is not None and not isinstance(columns, Iterable):
+        raise ValueError(f"columns={columns!r} is no list of names: give one, columns=['x', 'y']")
     if columns is not None and hasattr(X, "columns") and hasattr(X, "dtypes"):
         X, columns = X[choose(list(X.columns), columns, "X")], None  # a frame, or one of Dask
     source = open_source(X, columns)
@@ -148,7 +150,10 @@ def open_table(X: Any, columns: Sequence[str] | None = None) -> Source:
     if is_frame(X):
         return ArraySource(*frame_as_array(X))
     _refuse_choice(X, columns)
-    array = np.asarray(X)
+    try:
+        array = np.asarray(X)
+    except (TypeError, ValueError) as reason:
+        refuse_conversion(X, reason)
     if array.ndim != 2:
         raise ValueError(f"X has shape {array.shape}, expected two dimensions (rows, features)")
     return ArraySource(array)

@@ -29,6 +29,7 @@ __all__ = [
     "check_dtype",
     "is_lazy",
     "library",
+    "refuse_conversion",
     "refuse_memory",
     "rows_per_chunk",
 ]
@@ -209,6 +210,22 @@ def library(name: str, purpose: str) -> Any:
         ) from None
 
 
+def refuse_conversion(X: Any, reason: Exception) -> NoReturn:
+    """Raise the error about something that NumPy cannot make a table of numbers of.
+
+    Raises
+    ------
+    TypeError, ValueError
+        With NumPy's reason, and what a table is.
+    """
+    kind = TypeError if isinstance(reason, TypeError) else ValueError
+    raise kind(
+        f"X, a {type(X).__name__}, is no table of real numbers ({reason}): every row needs the "
+        "same number of columns and every cell a number; see emdash.open_table for what can be "
+        "given"
+    ) from None
+
+
 def refuse_memory(what: str, needed: int, limit: int, advice: str) -> NoReturn:
     """Raise the error about something that does not fit in the memory that may be used.
 
@@ -280,7 +297,8 @@ def as_rows(array: Any, n_features: int, where: str) -> Rows:
     if rows.dtype in (np.float64, np.float32):  # also false for swapped byte order
         # zarr spells the native byte order out, which the buffer protocol takes for another one
         return rows if rows.dtype.byteorder == "=" else rows.view(rows.dtype.type)
-    return rows.astype(np.float64)
+    with np.errstate(over="ignore"):  # what is beyond float64 is refused as infinity, with its row
+        return rows.astype(np.float64)
 
 
 def is_lazy(X: Any) -> bool:
@@ -309,7 +327,8 @@ def check_container(array: Any, where: str) -> None:
             f"{where} is sparse ({type(array).__name__}), but dense rows are needed: "
             "convert it with .toarray() or .todense()"
         )
-    if np.ma.is_masked(array):
+    records = getattr(getattr(array, "dtype", None), "names", None)  # NumPy cannot tell for them
+    if not records and np.ma.is_masked(array):
         raise ValueError(
             f"{where} has masked values, which would be used as if they were data: "
             "drop these rows (numpy.ma.compress_rows) or fill them in (.filled(value))"

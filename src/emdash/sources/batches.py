@@ -57,7 +57,13 @@ class BatchesSource(StreamSource):
         self.n_features, self.dtype = first.shape[1], first.dtype
 
     def _batches(self) -> Iterator[Any]:
-        return iter(self.batches() if callable(self.batches) else self.batches)
+        batches = self.batches() if callable(self.batches) else self.batches
+        if not isinstance(batches, Iterable):
+            raise TypeError(
+                f"X is a function that returned {batches!r}, which yields no batches of rows: give "
+                "a function that returns an iterator of arrays, such as a generator function"
+            )
+        return iter(batches)
 
 
 def _refuse_iterator(batches: Any) -> None:

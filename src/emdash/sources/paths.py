@@ -61,6 +61,8 @@ def open_path(X: str | os.PathLike[str], columns: Sequence[str] | None = None) -
         If `columns` is given for a format that has no names, or a directory holds
         no files, or files of several formats.
     """
+    if "\0" in os.fspath(X):
+        raise ValueError(f"X is {X!r}, which is no path: the path of a file has no null character")
     path = Path(os.fspath(X).partition("::")[0])
     suffix = path.suffix.lower()
     if path.is_dir():
