@@ -184,6 +184,10 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         source = self._open(X, reset=False)
         task = self._model().score(self._parameters())
         total = self._engine(source).total(task, source)
+        if total.weight == 0 and total.n_rows > 0:
+            raise ValueError(
+                f"X has {total.n_rows:.0f} row(s), but none with an observed value: all are NaN"
+            )
         if total.weight == 0:
             raise ValueError(
                 f"Found array with 0 sample(s) (shape=(0, {source.n_features})) while a minimum "
