@@ -16,7 +16,18 @@ METHODS = {
     "predict": (np.intp, ()),
     "predict_proba": (np.float64, (3,)),
     "score_samples": (np.float64, ()),
+    "impute": (np.float64, (4,)),
 }
+
+
+@pytest.fixture(scope="module")
+def X(X):
+    """Some rows have missing cells, row 5 nothing else."""
+    holes = X.copy()
+    holes[::7, 1:3] = np.nan
+    holes[5] = np.nan
+    holes.setflags(write=False)
+    return holes
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +69,14 @@ def test_answers(X, model, method, scheduler, chunks):
     np.testing.assert_array_equal(value, getattr(model, method)(X))
 
 
+def test_draws(X, model, scheduler):
+    x = da.from_array(X, chunks=((200, 0, 1, 399), (4,)))
+    draws = model.sample_missing(x, 3, random_state=1)
+    assert isinstance(draws, da.Array)
+    assert draws.chunks == ((3,), (200, 0, 1, 399), (4,))
+    np.testing.assert_array_equal(draws.compute(), model.sample_missing(X, 3, random_state=1))
+
+
 def test_unknown_chunks(X, model, method, scheduler):
     x = da.from_array(X, chunks=(70, 4))
     x = x[x[:, 0] > 1]
@@ -92,7 +111,7 @@ def test_persisted_input(X, model, method, client, tmp_path):
 
 
 def test_the_dtypes_of_blocks(X, model, client):
-    whole = np.round(X * 10)
+    whole = np.round(np.nan_to_num(X) * 10)
     for dtype in ("int64", "int8", "float32", ">f8"):
         x = da.from_array(whole.astype(dtype), chunks=(50, 4))
         np.testing.assert_array_equal(

@@ -390,7 +390,7 @@ def test_missing_values():
 
     X, start = outlying()
     X[:5, 0] = np.nan
-    model = Mixture(Gaussian(SHAPES["full"]), missing=True)
+    model = Mixture(Gaussian(SHAPES["full"]))
     factors = SHAPES["full"].factor_precisions(start["precisions_init"])
     components = model.family.from_factors(np.array([0.5, 0.5]), start["means_init"], factors)
     parameters = MixtureParameters(np.array([0.5, 0.5]), components)

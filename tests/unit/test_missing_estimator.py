@@ -239,6 +239,8 @@ def test_rows_with_nothing_observed_are_as_if_they_were_not_there(X, gm):
     assert whole.bic(X) == pytest.approx(whole.bic(X[shown]), rel=1e-13)
     np.testing.assert_allclose(gm.predict_proba(X)[~shown], [gm.weights_] * 2, rtol=1e-14)
     assert (gm.score_samples(X)[~shown] == 0).all()
+    with pytest.raises(ValueError, match=r"2 row\(s\), but none with an observed value"):
+        gm.score(X[~shown])
     np.testing.assert_allclose(gm.impute(X)[~shown], [gm.weights_ @ gm.means_] * 2, rtol=1e-12)
 
 

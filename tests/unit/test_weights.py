@@ -186,7 +186,7 @@ def test_weights_times_missing(X, w, covariance_type, far):
     rows[rng.random(rows.shape) < 0.2] = np.nan
     rows[rng.choice(len(rows), 20)] = np.nan  # with weight and without
     shape = SHAPES[covariance_type]
-    model = Mixture(Gaussian(shape, reg_covar=1e-6), missing=True)
+    model = Mixture(Gaussian(shape, reg_covar=1e-6))
     factors = shape.unit_factors(K, 3)
     components = model.family.from_factors(np.ones(K), X[:K] + far, factors)
     parameters = MixtureParameters(np.array([0.4, 0.6]), components)

@@ -219,8 +219,12 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         task = self._model().score(self._parameters())
         total = self._engine(source).total(task, source)
         check_total(total.weight, total.n_used)
-        if total.weight == 0 and total.n_rows > 0 and sample_weight is not None:
-            raise ValueError("sample_weight is 0 for all rows: give at least one a weight")
+        if total.weight == 0 and total.n_rows > 0:
+            weight = "" if sample_weight is None else " and a weight above zero"
+            raise ValueError(
+                f"X has {total.n_rows:.0f} row(s), but none with an observed value{weight}: leave "
+                "such rows out"
+            )
         if total.weight == 0:
             raise ValueError(
                 f"Found array with 0 sample(s) (shape=(0, {source.n_features})) while a minimum "

@@ -23,7 +23,7 @@ from emdash.families.missing import SUBSETS
 from emdash.families.moments import EMPTY, EPS, LOST, center_of, per_row
 from emdash.families.shape import CovarianceShape
 from emdash.families.single import Single, holds
-from emdash.families.singular import FLOOR, Collapse, floored, narrowest, singular_components
+from emdash.families.singular import Collapse, floor_of, floored, narrowest, singular_components
 from emdash.priors import NormalInverseWishart
 from emdash.statistics import Statistics
 
@@ -225,17 +225,21 @@ class Gaussian(Family[GaussianParameters]):
     def _form(self) -> Form:
         return FORMS[self.shape.name]
 
-    def _scale(self, statistics: Statistics, parameters: GaussianParameters) -> Array:
-        """Return the squared unit of each feature, (d,): its variance in the data."""
-        means, covariances = self._moments(statistics, parameters)
-        return self._form.scale(*self._form.total(statistics.N, means, covariances))
+    def _total(
+        self, statistics: Statistics, parameters: GaussianParameters
+    ) -> tuple[Array, Array, Array]:
+        """Return mean and covariance of all rows together, and the floor that follows, (d,)."""
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # the floor is checked
+            means, covariances = self._moments(statistics, parameters)
+            mean, total = self._form.total(statistics.N, means, covariances)
+            return mean, total, floor_of(self._form, mean, total)
 
     def floored(
         self, statistics: Statistics, parameters: GaussianParameters, which: Set[int | None]
     ) -> GaussianParameters:
         means, covariances = self._estimates(statistics, parameters)
-        scale = self._scale(statistics, parameters)
-        covariances = floored(self._form, covariances, which, scale)
+        *_, floor = self._total(statistics, parameters)
+        covariances = floored(self._form, covariances, which, floor)
         return self._sound(statistics, parameters, means, covariances, spared=which)
 
     def placed(
@@ -246,10 +250,8 @@ class Gaussian(Family[GaussianParameters]):
         rows: dict[int, Array],
     ) -> GaussianParameters:
         form, K = self._form, len(parameters.means)
-        means, covariances = self._moments(statistics, about)
-        mean, total = form.total(statistics.N, means, covariances)
-        own = total / K ** (2 / len(mean))
-        own = form.raised(own, FLOOR * form.scale(mean, total))
+        mean, total, floor = self._total(statistics, about)
+        own = form.raised(total / K ** (2 / len(mean)), floor)
         means, each = parameters.means.copy(), form.each(parameters.covariances)
         for k, row in rows.items():
             means[k] = np.where(np.isnan(row), mean, row)

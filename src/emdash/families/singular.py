@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from emdash.families.forms import Form
 
-__all__ = ["FLOOR", "Collapse", "floored", "narrowest", "singular_components"]
+__all__ = ["FLOOR", "Collapse", "floor_of", "floored", "narrowest", "singular_components"]
 
 Array = NDArray[np.float64]
 
@@ -21,6 +21,9 @@ FLOOR = 1e-6
 """Smallest variance of a component that is kept from collapsing, relative to that of the data.
 
 On standardised data the same as the default of ``reg_covar``."""
+
+RANGE = 1e-290, 1e290
+"""What a floor may be: quotients of variances by it are numbers then."""
 
 
 class Collapse(ValueError):
@@ -45,7 +48,7 @@ class Collapse(ValueError):
 
 
 def _message(statistics: Any, smallest: dict[int | None, float]) -> str:
-    row = statistics.weight / statistics.n_rows
+    row = statistics.weight / statistics.n_used
     each = [
         f"the covariance of {where(k)} is not positive definite (its smallest eigenvalue is "
         f"{value:.3g}"
@@ -92,8 +95,36 @@ def narrowest(form: Form, covariances: Array) -> dict[int | None, float]:
     return {None if form.shared else k: smallest[k]}
 
 
-def floored(form: Form, covariances: Array, which: Set[int | None], scale: Array) -> Array:
-    """Return the covariances with some raised to a floor relative to the data's own variance.
+def floor_of(form: Form, mean: Array, covariance: Array) -> Array:
+    """Return the floor relative to the data's own variance, one variance for each feature, (d,).
+
+    Parameters
+    ----------
+    form : Form
+    mean : (d,)
+        Of all rows.
+    covariance : one covariance
+        Of all rows.
+
+    Raises
+    ------
+    ValueError
+        If it is beyond what float64 can compute with, naming the column.
+    """
+    floor = FLOOR * form.scale(mean, covariance)
+    good = (floor >= RANGE[0]) & (floor <= RANGE[1])
+    if not good.all():
+        column = int(np.argmin(good))
+        raise ValueError(
+            f"A covariance collapsed, and its floor, {FLOOR:g} times the variance of the data, is "
+            f"{floor[column]:.3g} in column {column}, beyond what float64 can compute with: scale "
+            "the input data"
+        )
+    return np.asarray(floor)
+
+
+def floored(form: Form, covariances: Array, which: Set[int | None], floor: Array) -> Array:
+    """Return the covariances with some raised to a floor.
 
     Parameters
     ----------
@@ -101,11 +132,11 @@ def floored(form: Form, covariances: Array, which: Set[int | None], scale: Array
     covariances : as the parameters of a Gaussian have them
     which : set of (int or None)
         Which of them, as in :class:`Collapse`.
-    scale : (d,)
-        Variance of each feature in the data (:meth:`Form.scale`).
+    floor : (d,)
+        As of :func:`floor_of`.
     """
     each = form.each(covariances)
     for k in range(len(each)):
         if (None if form.shared else k) in which:
-            each[k] = form.raised(each[k], FLOOR * scale)
+            each[k] = form.raised(each[k], floor)
     return form.stacked(each)

@@ -11,9 +11,12 @@ import math
 import warnings
 from collections.abc import Mapping
 from typing import Any
+from uuid import uuid4
 
-from dask.array import from_array
+import numpy as np
+from dask.array import Array
 from dask.utils import format_bytes
+from numpy.typing import NDArray
 
 from emdash.sources.base import check_dtype, is_lazy
 from emdash.sources.weighted import as_weights
@@ -106,7 +109,7 @@ def weights_like(weights: Any, array: Any) -> Any:
                 "its chunks begin: call X.compute_chunk_sizes() first, or give a Dask array with "
                 "a chunk for each chunk of X"
             )
-        return from_array(as_weights(weights, sum(chunks)), chunks=(chunks,), name=False)
+        return _in_chunks(as_weights(weights, sum(chunks)), chunks)
     if hasattr(type(weights), "to_dask_array"):
         weights = weights.to_dask_array()
     elif not hasattr(type(weights), "numblocks"):
@@ -148,3 +151,10 @@ def refuse_transfers(graph: Mapping[Any, Any]) -> None:
                 "the whole cluster and cannot be done for one chunk: call X.persist() first, or "
                 "make X under dask.config.set({'array.rechunk.method': 'tasks'})"
             )
+
+
+def _in_chunks(weights: NDArray[np.float64], chunks: tuple[int, ...]) -> Array:
+    """Return weights in memory as a Dask array: views of them, no copy."""
+    name = f"sample-weight-{uuid4().hex}"
+    parts = np.split(weights, np.cumsum(chunks[:-1]))
+    return Array({(name, i): part for i, part in enumerate(parts)}, name, (chunks,), weights.dtype)
