@@ -1,8 +1,9 @@
 """Fitted estimators to a single ``.npz`` file and back, without pickle.
 
 Every fitted attribute and every array among the constructor parameters is a
-member of the archive under its own name. Its line of JSON holds format version,
-class, and the other constructor parameters.
+member of the archive under its own name; those that were rounded to float32 as
+they were before. Its line of JSON holds format version, class, the names of
+the rounded, and the other constructor parameters.
 
 Must never know: data, engines, sources.
 """
@@ -183,9 +184,11 @@ def load(path: str | os.PathLike[str]) -> Any:
     _check(model, attributes, f"{path} is damaged")
     for name, array in attributes.items():
         setattr(model, name, _value(name, array))
-    single = {name: attributes[name] for name in header.get("float32", ())}
+    single = header.get("float32", [])
+    if not isinstance(single, list) or not attributes.keys() >= set(map(str, single)):
+        raise ValueError(f"{path} is damaged: float32 attributes {single!r} that it does not hold")
     if single:
-        set_attributes(model, single, np.dtype(np.float32))
+        set_attributes(model, {name: attributes[name] for name in single}, np.dtype(np.float32))
     return model
 
 

@@ -325,3 +325,11 @@ def test_attributes_that_do_not_agree_are_refused(changes, message, path):
     rewrite(path, **changes)
     with pytest.raises(ValueError, match=r"model\.npz is damaged: .*" + message):
         emdash.load(path)
+
+
+@pytest.mark.parametrize("names", ["means_", ["means_", "colour_"], [["means_"]], 3])
+def test_rounded_attributes_that_are_not_there_are_refused(names, path):
+    emdash.save(fitted(), path)
+    rewrite_header(path, float32=names)
+    with pytest.raises(ValueError, match=r"model\.npz is damaged: float32 attributes"):
+        emdash.load(path)
