@@ -166,7 +166,7 @@ def starting_rows(
     sample = _sample(source, engine, most, least, random_state)
     rows = sample.rows if sample.weights is None else sample.rows[sample.weights > 0]
     unseen = np.flatnonzero(np.isnan(rows).all(axis=0))
-    if len(unseen) == 0:
+    if len(unseen) == 0 or len(rows) == 0:
         return sample
     return sample + RowSample(*rows_that_show(unseen, source, engine))
 

@@ -261,7 +261,9 @@ def test_any_axes_will_do(rows, covariance_type):
 def test_starts_that_are_rows_need_reg_covar(rows, init, covariance_type):
     """Their first covariances are `reg_covar`, as in scikit-learn: there is no free scale."""
     with pytest.raises(ValueError, match="increase reg_covar"):
-        GaussianMixture(**settings(covariance_type, init, reg_covar=0)).fit(rows)
+        GaussianMixture(**settings(covariance_type, init, reg_covar=0), on_collapse="raise").fit(
+            rows
+        )
 
 
 # --- means far apart and far away ---------------------------------------------------------------

@@ -132,7 +132,7 @@ def test_a_pickle_is_little_more_than_the_buffer():
 
 
 def test_repr_says_what_it_holds():
-    assert repr(counting()) == "Statistics(weight=5, fields=[N, F, extra], pass_id='1')"
+    assert repr(counting()) == "Statistics(weight=6, fields=[N, F, extra], pass_id='1')"
 
 
 def test_misaligned_buffers_are_copied():

@@ -13,6 +13,7 @@ import pyarrow
 import pyarrow.dataset
 import pytest
 import sklearn
+from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -209,6 +210,18 @@ def test_weights_times_missing(X, w, covariance_type, far):
         assert weighted.weight == several.weight == w[observed].sum()
         assert weighted.n_used == removed.n_used == np.count_nonzero(w[observed])
         assert (weighted.n_rows, several.n_used) == (len(rows), w[observed].sum())
+
+
+def test_fit_of_weights_times_missing(X, w, covariance_type):
+    rows = X.copy()
+    rows[np.random.default_rng(3).random(rows.shape) < 0.2] = np.nan
+    model = GaussianMixture(K, **given_start(X, covariance_type))
+    weighted = clone(model).fit(rows, sample_weight=w)
+    assert_same(weighted, clone(model).fit(repeated(rows, w)))
+    assert_same(weighted, clone(model).fit(rows[w > 0], sample_weight=w[w > 0]))
+    assert_same(weighted, clone(model).fit(rows, sample_weight=1e-3 * w))
+    score = weighted.score(rows, sample_weight=w)
+    assert score == pytest.approx(weighted.score(repeated(rows, w)), rel=1e-12)
 
 
 # --- starts -----------------------------------------------------------------------------------
@@ -448,9 +461,9 @@ def test_useless_weights_are_refused(X, w, wrap):
         fit.fit(data, sample_weight=wrap(zeros))
     with pytest.raises(ValueError, match="n_components = 2 rows with a weight above zero"):
         fit.fit(data, sample_weight=wrap(one))
-    with pytest.raises(ValueError, match="sample_weight is 0 for all rows"):
+    with pytest.raises(ValueError, match="none with an observed value and a weight above zero"):
         fit.score(data, sample_weight=wrap(zeros))
-    message = "n_components = 1, n_samples = 1 with a weight above zero"
+    message = "n_components = 1, n_samples = 1 with an observed value and a weight above zero"
     with pytest.raises(ValueError, match=message):
         GaussianMixture().fit(data, sample_weight=wrap(one))
     for scale, word in ((1e-310, "small"), (1e300, "large")):

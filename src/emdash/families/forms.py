@@ -20,6 +20,9 @@ Array = NDArray[np.float64]
 
 EPS = float(np.finfo(np.float64).eps)
 
+SMALLEST = 1e-290
+"""No variance is smaller: its inverse, and quotients of it, are numbers then."""
+
 
 class Form(ABC):
     """The form of one component's covariance: implement these methods for a covariance type.
@@ -115,8 +118,8 @@ class Form(ABC):
         """Tell still more quickly: what was added to variances that were not negative will do."""
         largest = float(np.maximum.reduce(covariances, axis=None))
         farthest = float(np.maximum.reduce(np.abs(means), axis=None))
-        needed = max(working_precision(means.shape[1]) * largest, (4 * EPS * farthest) ** 2)
-        return reg_covar > needed
+        step = 4 * EPS * farthest
+        return reg_covar > max(working_precision(means.shape[1]) * largest, step * step)
 
     def all_variances(self, covariances: Array) -> Array:
         """Return what can be compared with (K, d): the variances of all components."""
@@ -269,7 +272,8 @@ class Variance(Variances):
 
 def resolution(means: Array) -> Array:
     """Return the variance that is only the rounding of values at these means."""
-    return np.asarray((4 * EPS * means) ** 2)
+    with np.errstate(over="ignore", under="ignore"):
+        return np.maximum((4 * EPS * means) ** 2, SMALLEST)
 
 
 def working_precision(d: int) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emdash.families.forms import Form
+from emdash.families.forms import SMALLEST, Form
 
 __all__ = ["FLOOR", "Collapse", "floor_of", "floored", "narrowest", "singular_components"]
 
@@ -22,7 +22,7 @@ FLOOR = 1e-6
 
 On standardised data the same as the default of ``reg_covar``."""
 
-RANGE = 1e-290, 1e290
+RANGE = SMALLEST, 1 / SMALLEST
 """What a floor may be: quotients of variances by it are numbers then."""
 
 
