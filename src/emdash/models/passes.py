@@ -5,6 +5,7 @@ Must never know: sources, engines, the M-step.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -24,6 +25,9 @@ BLOCK_ROWS = 4_096
 
 SCORE_ROWS = 65_536
 """Rows whose log-likelihoods are in memory at a time while they are summed."""
+
+TILE_ROWS = 480
+"""Fewest rows that kernels compute together at full speed."""
 
 WAITING = 12
 """Partial sums per thread: of finished parts, and of pairs of chunks up the tree of a part."""
@@ -183,7 +187,7 @@ class PerRow:
         if self.dtype != np.float32:
             self._answer(chunk, 0, n_threads, out)
             return out
-        length = max(BLOCK_ROWS, SCORE_ROWS // out[:1].size) if len(chunk) else 1
+        length = max(TILE_ROWS, SCORE_ROWS // math.prod(self.row_shape))
         for begin in range(0, len(chunk), length):
             part = out[begin : begin + length]
             exact = np.empty(part.shape)
