@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import threading
 
 import h5py
@@ -129,6 +130,26 @@ def test_a_chunk_that_is_cut_short(X, tmp_path):
     chunk.write_bytes(chunk.read_bytes()[:-8])
     with pytest.raises(ValueError, match="reshape"):
         rows(source)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such call")
+def test_the_system_is_told_what_is_read_next(X, tmp_path, monkeypatch):
+    """The files of two chunks, none past the end, and each file is closed again."""
+    source = open_source(written(X, tmp_path, chunks=(16, D), compressors=None))
+    told = []
+
+    def advise(file, *where):
+        told.append(os.path.relpath(os.readlink(f"/proc/self/fd/{file}"), tmp_path))
+        assert where == (0, 0, os.POSIX_FADV_WILLNEED)
+
+    monkeypatch.setattr("os.posix_fadvise", advise)
+    before = os.listdir("/proc/self/fd")
+    (tmp_path / "X.zarr" / "c" / "3" / "0").unlink()
+    for chunk, expected in zip(source.chunks(), ([2, 4, 5], [4, 5], []), strict=True):
+        assert told == [f"X.zarr/c/{i}/0" for i in expected]
+        assert len(chunk) == 32
+        told.clear()
+    assert os.listdir("/proc/self/fd") == before
 
 
 # ------------------------------------------------------------------ changed between passes
