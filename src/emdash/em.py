@@ -34,7 +34,8 @@ class Stop:
 
     def is_met(self, fit: Fit[Any]) -> bool:
         """Tell whether the last step changed the objective by less than the tolerance."""
-        return fit.n_iter > 0 and abs(fit.change) < self.tolerance
+        # a tolerance of NumPy's float32 would make a float32 of the change
+        return fit.n_iter > 0 and abs(fit.change) < float(self.tolerance)
 
 
 @dataclass

@@ -141,12 +141,12 @@ class BaseMixture(FittedMixture):
         stop = Stop(self.tol, self.max_iter)
         progress = Progress(self.verbose, self.verbose_interval, self.callback, stop)
         step = Step(model, engine, source, self.n_components, progress)
+        given = self._check_init(source.n_features)
         keeper = keeper_for(self, source)
         if source.collection and keeper.path is not None:
             step.learn = keeper.learn
         shape = self.n_components, source.n_features
         state = keeper.read(lambda: model.reference(np.zeros(shape)))
-        given = self._check_init(source.n_features)
         starts: Iterable[Start] = (
             [(self._parameters(), None)]
             if resumed
