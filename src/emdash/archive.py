@@ -109,6 +109,10 @@ def write_archive(
                 npy_format.write_array(stream, array, allow_pickle=False)
 
 
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+"""What zipfile raises; the last two for bytes that would mean compression or encryption."""
+
+
 def read_archive(path: Path, kind: Kind) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Return the header and the other members of an archive.
 
@@ -125,7 +129,7 @@ def read_archive(path: Path, kind: Kind) -> tuple[dict[str, Any], dict[str, NDAr
             with np.load(file, allow_pickle=False) as archive:
                 names = archive.files
                 members = {n: archive[n] for n in names} if kind.header in names else {}
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
+        except (*DAMAGED, OSError, ValueError) as error:
             raise ValueError(
                 f"{path} is truncated or damaged ({error}): write or copy it again"
             ) from None

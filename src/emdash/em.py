@@ -37,7 +37,8 @@ class Stop:
 
         Not if that step or the one before jumped: the change is then not one of the iteration.
         """
-        return fit.n_iter > 0 and not fit.jumped and abs(fit.change) < self.tolerance
+        # a tolerance of NumPy's float32 would make a float32 of the change
+        return fit.n_iter > 0 and not fit.jumped and abs(fit.change) < float(self.tolerance)
 
 
 @dataclass

@@ -125,9 +125,13 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
             f"expected one of {', '.join(CLASSES)} of emdash"
         )
     check_is_fitted(model)
-    parameters, arrays = _parameters(model)
-    attributes = _attributes(model)
-    _check(model, attributes, "cannot save after parameters were changed (fit again)")
+    changed = "cannot save after parameters were changed (fit again)"
+    try:
+        parameters, arrays = _parameters(model)
+        attributes = _attributes(model)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{changed}: an attribute is no array of numbers ({error})") from None
+    _check(model, attributes, changed)
     header = {"format": FORMAT, "class": name, "version": __version__, "parameters": parameters}
     if rounded(model):  # the file holds what they were rounded from
         header["float32"] = rounded(model)

@@ -35,6 +35,7 @@ WARNINGS = (
     (UserWarning, "columns of the Dask array X are in"),
     (UserWarning, "chunks of the Dask array X depend on each other"),
     (UserWarning, "feature names"),
+    (UserWarning, "disagree; the covariances are used"),
 )
 """Documented warnings: class and text."""
 
@@ -46,7 +47,7 @@ INTERNAL = (
     "could not convert|argument must be",
     "Buffer|buffer|memoryview|contiguous",
     "broadcast|not aligned|inhomogeneous|setting an array element|ambiguous|zero-size",
-    "leading minor|singular|infs or NaNs|must contain only finite",
+    "leading minor|[Ss]ingular matrix|did not converge|infs or NaNs|must contain only finite",
     "object has no attribute|not supported between|unsupported operand|not subscriptable",
     "unexpected keyword|positional argument|not iterable|must be real number|unhashable",
     "out of bounds|out of range for|cannot reshape|invalid literal|ufunc|assert",

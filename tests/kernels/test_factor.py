@@ -90,3 +90,13 @@ def test_wrong_arrays_are_refused():
     read_only.flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):
         factor(matrices, read_only)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (3, 3, 3, 3)])
+def test_other_dimensions_are_refused(shape):
+    """Without a bounds check a shape has no end."""
+    array = np.ones(shape)
+    with pytest.raises(ValueError, match="to unpack"):
+        factor(array, array)
+    with pytest.raises(ValueError, match="to unpack"):
+        covariances(np.ones(3), array, array, array)

@@ -294,6 +294,21 @@ def test_no_path_has_a_null_character(X, path):
         GaussianMixture(K, checkpoint=path).fit(X)
 
 
+def test_a_start_is_checked_before_its_checkpoint(X, tmp_path):
+    model = GaussianMixture(K, means_init={}, checkpoint=tmp_path / "fit.npz")
+    with pytest.raises(ValueError, match=r"means_init.*shape \(3, 4\)"):
+        model.fit(X)
+
+
+def test_numbers_of_few_bits_are_numbers(X, tmp_path):
+    """NumPy computes in the type of such a parameter, and overflows."""
+    narrow = {"n_components": np.int8(K), "tol": np.float32(1e-3), "max_iter": np.int8(100)}
+    model = GaussianMixture(**narrow, random_state=0).fit(saved(X, tmp_path))
+    expected = GaussianMixture(K, tol=float(np.float32(1e-3)), random_state=0).fit(X)
+    np.testing.assert_allclose(model.means_, expected.means_, rtol=1e-12)
+    GaussianMixture(K, **start(), tol=np.float32(1e-3)).fit(X * 1e-140)
+
+
 def test_a_function_that_returns_no_batches(X):
     with refused(GaussianMixture(K), X, TypeError, "X is a function that returned None"):
         GaussianMixture(K).fit(lambda: None)

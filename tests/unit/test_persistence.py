@@ -222,6 +222,10 @@ def test_save_refuses_what_it_cannot_bring_back(path):
         emdash.save(Mine().fit(rows()), path)
     with pytest.raises(ValueError, match=r"fit again\): covariances_ has"):
         emdash.save(fitted("diag").set_params(covariance_type="full"), path)
+    model = fitted()
+    model.means_ = [[1.0], [1.0, 2.0]]
+    with pytest.raises(ValueError, match=r"fit again\): an attribute is no array of numbers"):
+        emdash.save(model, path)
     assert not path.exists()
 
 
@@ -259,6 +263,17 @@ def test_flipped_bit_is_noticed(path):
     whole[whole.index(model.means_.tobytes())] ^= 1
     path.write_bytes(whole)
     with pytest.raises(ValueError, match=r"truncated or damaged \(Bad CRC"):
+        emdash.load(path)
+
+
+@pytest.mark.parametrize(("offset", "bit"), [(8, 0), (8, 5), (10, 4)])
+def test_bytes_that_would_mean_encryption_or_compression_are_damage(offset, bit, path):
+    """In the directory at the end: flags, and the method of compression."""
+    emdash.save(fitted(), path)
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"PK\1\2") + offset] ^= 1 << bit
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"model\.npz is truncated or damaged"):
         emdash.load(path)
 
 

@@ -67,7 +67,8 @@ def covariances(N, S, shift, out, Py_ssize_t n_threads=1):
     new ones; n_threads: upper bound.  OUT out (K, d, d) = S / N - shift shift'.
     All float64, C-ordered.
     """
-    cdef Py_ssize_t K = shift.shape[0], d = shift.shape[1]
+    cdef Py_ssize_t K, d
+    K, d = shift.shape
     cdef _Covariances work = _Covariances()
     work.table = emdash_factor_tables[current_isa()]
     work.d = d
@@ -86,7 +87,8 @@ def factor(covariances, out, Py_ssize_t n_threads=1):
     Returns the first component whose covariance is not positive definite or not finite (then `out` means nothing),
     or -1.
     """
-    cdef Py_ssize_t K = covariances.shape[0], d = covariances.shape[1], k
+    cdef Py_ssize_t K, d, k
+    K, d, _ = covariances.shape
     cdef _Factors work = _Factors()
     work.table = emdash_factor_tables[current_isa()]
     work.d = d

@@ -152,11 +152,11 @@ class BaseMixture(FittedMixture):
         progress = Progress(self.verbose, self.verbose_interval, self.callback, stop)
         policy = POLICIES[self.on_collapse]
         step = Step(model, engine, source, self.n_components, progress, policy)
+        given = self._check_init(source.n_features)
         keeper = keeper_for(self, source)
         if source.collection and keeper.path is not None:
             step.learn = keeper.learn
         state = keeper.read(lambda history: self._reference(model, source, history))
-        given = self._check_init(source.n_features)
         starts: Iterable[Start] = (
             [(self._parameters(), None)]
             if resumed
