@@ -79,9 +79,10 @@ cdef struct Settling:
 def settle(X, points, used, labels, margins, center, changes, *, double least, double relative, double absolute):
     """Find the nearest point again for the rows whose margin is used up.
 
-    IN X (n, d) float64 or float32, finite; points (K, d); used (K,): how much of the margin of its rows each point's move and the
-    others' take; center (d,): what the sums are about; least: the margin that must be left.  A row that is looked at is
-    undecided if its squared distances to the nearest two points differ by less than absolute + relative * the smaller.
+    IN X (n, d) float64 or float32, finite; points (K, d); used (K,): how much of the margin of its rows each point's
+    move and the others' take; center (d,): what the sums are about; least: the margin that must be left.  A row that is
+    looked at is undecided if its squared distances to the nearest two points differ by less than absolute + relative *
+    the smaller.
     INOUT labels (n,) intp; margins (n,), all contiguous.
     OUT changes (1 + K + K d): tiles with an undecided row; how N (K) and F (K, d), the sums by label, change.
     On one thread, without the GIL: rows do not know of each other, so ranges of them can be settled side by side.
