@@ -416,3 +416,29 @@ def test_the_warning_is_one_and_a_convergence_warning():
         GaussianMixture(K, reg_covar=0, random_state=0).fit(X)
     (told,) = [w for w in caught if "Components collapsed" in str(w.message)]
     assert told.filename == __file__  # the line that called fit
+
+
+@pytest.mark.parametrize(("deviation", "singular"), [(8e-8, True), (1e-7, False)])
+def test_a_width_below_the_rounding_of_the_data_is_none(deviation, singular, covariance_type):
+    """At 1e8, four roundings are 8.9e-8; the quick looks agree with the thorough one."""
+    form, means = FORMS[covariance_type], np.array([[1e8, 0.0]])
+    variances = np.array([deviation, deviation]) ** 2
+    matrices = {"full": np.diag(variances)[None], "tied": np.diag(variances)}
+    others = {"diag": variances[None], "spherical": variances[:1]}
+    covariances = {**matrices, **others}[covariance_type]
+    with np.errstate(divide="ignore"):
+        factors = np.where(covariances > 0, covariances**-0.5, 0.0)
+    assert form.is_singular(form.each(covariances)[0], means[0]) is singular
+    assert form.are_sound(covariances, factors, means) is not singular
+    assert form.clear_of(deviation**2, covariances, means) is not singular
+    assert not form.clear_of(0.0, covariances, means)
+
+
+def test_features_that_leave_nothing_of_another_are_singular():
+    """In any unit: the correlations count."""
+    form, unit = FORMS["full"], np.array([1e-9, 1e9])
+    for correlation, singular in ((1 - 1e-15, True), (1 - 1e-13, False)):
+        matrix = np.array([[1.0, correlation], [correlation, 1.0]]) * unit * unit[:, None]
+        assert form.is_singular(matrix, np.zeros(2)) is singular
+        factor = np.linalg.inv(np.linalg.cholesky(matrix)).T
+        assert form.are_sound(matrix[None], factor[None], np.zeros((1, 2))) is not singular
