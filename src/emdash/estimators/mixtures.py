@@ -17,7 +17,7 @@ from emdash.engines.local import usable_cores
 from emdash.estimators._base import BaseMixture
 from emdash.families.conjugate import check_prior
 from emdash.families.covariance import SHAPES, CovarianceShape, center_of
-from emdash.families.forms import FORMS
+from emdash.families.forms import form_of
 from emdash.families.gaussian import Gaussian, GaussianParameters
 from emdash.models.mixture import Mixture, MixtureParameters
 from emdash.priors import NormalInverseWishart
@@ -241,7 +241,7 @@ class GaussianMixture(BaseMixture):
     def _check_init(self, d: int) -> dict[str, Array]:
         K = self.n_components
         if self.prior is not None:
-            check_prior(self.prior, FORMS[self.covariance_type], d)
+            check_prior(self.prior, form_of(self._shape), d)
         shapes = {
             "weights_init": (K,),
             "means_init": (K, d),

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from emdash.families.base import Family
 from emdash.families.conjugate import Conjugate, settled
 from emdash.families.covariance import CovarianceShape, center_of, per_row
-from emdash.families.forms import FORMS, Form
+from emdash.families.forms import Form, form_of
 from emdash.families.missing import SUBSETS
 from emdash.families.single import Single, holds
 from emdash.families.singular import FLOOR, Collapse, floored, narrowest, singular_components
@@ -224,7 +224,7 @@ class Gaussian(Family[GaussianParameters]):
 
     @property
     def _form(self) -> Form:
-        return FORMS[self.shape.name]
+        return form_of(self.shape)
 
     def _scale(self, statistics: Statistics, parameters: GaussianParameters) -> Array:
         """Return the squared unit of each feature, (d,): its variance in the data."""
