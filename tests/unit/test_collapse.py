@@ -16,7 +16,8 @@ from emdash import GaussianMixture
 from emdash.chunk import Chunk
 from emdash.collapse import POLICIES, MStep, Worst
 from emdash.engines.base import fold
-from emdash.families.forms import FORMS
+from emdash.families.covariance import SHAPES
+from emdash.families.forms import form_of
 from emdash.families.singular import FLOOR
 
 GOING_ON = sorted(set(POLICIES) - {"raise"})
@@ -178,7 +179,7 @@ def test_raised_is_the_best_covariance_above_the_floor():
     """Against a search over all covariances above it: the likelihood of a normal sample."""
     from scipy.optimize import minimize
 
-    form, rng = FORMS["full"], np.random.default_rng(0)
+    form, rng = form_of(SHAPES["full"]), np.random.default_rng(0)
     floor = np.array([0.5, 2.0])
     S = np.cov(rng.normal(size=(50, 2)) @ [[1.0, 1.0], [0.0, 0.1]], rowvar=False)
 
@@ -383,7 +384,6 @@ def test_resumed_ends_bitwise_where_it_would_have_ended(policy, tmp_path):
 def test_missing_values():
     """They go through the same M-step."""
     from emdash.engines.local import LocalEngine
-    from emdash.families.covariance import SHAPES
     from emdash.families.gaussian import Gaussian
     from emdash.models.mixture import Mixture, MixtureParameters
     from emdash.sources.array import ArraySource
@@ -416,3 +416,51 @@ def test_the_warning_is_one_and_a_convergence_warning():
         GaussianMixture(K, reg_covar=0, random_state=0).fit(X)
     (told,) = [w for w in caught if "Components collapsed" in str(w.message)]
     assert told.filename == __file__  # the line that called fit
+
+
+@pytest.mark.parametrize(("deviation", "singular"), [(8e-8, True), (1e-7, False)])
+def test_a_width_below_the_rounding_of_the_data_is_none(deviation, singular, covariance_type):
+    """At 1e8, four roundings are 8.9e-8; the quick looks agree with the thorough one."""
+    form, means = form_of(SHAPES[covariance_type]), np.array([[1e8, 0.0]])
+    variances = np.array([deviation, deviation]) ** 2
+    matrices = {"full": np.diag(variances)[None], "tied": np.diag(variances)}
+    others = {"diag": variances[None], "spherical": variances[:1]}
+    covariances = {**matrices, **others}[covariance_type]
+    with np.errstate(divide="ignore"):
+        factors = np.where(covariances > 0, covariances**-0.5, 0.0)
+    assert form.is_singular(form.each(covariances)[0], means[0]) is singular
+    assert form.are_sound(covariances, factors, means) is not singular
+    assert form.clear_of(deviation**2, covariances, means) is not singular
+    assert not form.clear_of(0.0, covariances, means)
+
+
+def test_features_that_leave_nothing_of_another_are_singular():
+    """In any unit: the correlations count."""
+    form, unit = form_of(SHAPES["full"]), np.array([1e-9, 1e9])
+    for correlation, singular in ((1 - 1e-15, True), (1 - 1e-13, False)):
+        matrix = np.array([[1.0, correlation], [correlation, 1.0]]) * unit * unit[:, None]
+        assert form.is_singular(matrix, np.zeros(2)) is singular
+        factor = np.linalg.inv(np.linalg.cholesky(matrix)).T
+        assert form.are_sound(matrix[None], factor[None], np.zeros((1, 2))) is not singular
+
+
+@pytest.mark.parametrize("whole", ["tied", "spherical"])
+def test_a_shape_of_ones_own_has_a_form_and_a_prior(whole):
+    """Variances, or one variance, that all components share: as the K = 1 of others."""
+    from emdash.families.conjugate import Conjugate, settled
+
+    class Own:
+        def array_shape(self, K, d):
+            return (d,) if whole == "tied" else ()
+
+    own, alone = form_of(Own()), form_of(SHAPES["diag" if whole == "tied" else "spherical"])
+    X = np.random.default_rng(0).normal(size=(20, 3)) * [1, 2, 3]
+    N, means = np.array([20.0]), X.mean(axis=0)[None]
+    variances = X.var(axis=0) if whole == "tied" else X.var(axis=0).mean()
+    prior = settled(emdash.NormalInverseWishart(np.zeros(3), 2.0), own, N, means, variances)
+    drawn, found = Conjugate(prior, own).mode(N, means, variances)
+    expected = Conjugate(prior, alone).mode(N, means, np.array([variances]))
+    np.testing.assert_allclose(drawn, expected[0], rtol=1e-12)
+    np.testing.assert_allclose(found, expected[1][0], rtol=1e-12)
+    assert own.are_sound(found, found**-0.5, means)
+    assert own.total(N, means, found)[1].shape == np.shape(variances)

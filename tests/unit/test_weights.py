@@ -13,7 +13,6 @@ import pyarrow
 import pyarrow.dataset
 import pytest
 import sklearn
-from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -210,18 +209,6 @@ def test_weights_times_missing(X, w, covariance_type, far):
         assert weighted.weight == several.weight == w[observed].sum()
         assert weighted.n_used == removed.n_used == np.count_nonzero(w[observed])
         assert (weighted.n_rows, several.n_used) == (len(rows), w[observed].sum())
-
-
-def test_fit_of_weights_times_missing(X, w, covariance_type):
-    rows = X.copy()
-    rows[np.random.default_rng(3).random(rows.shape) < 0.2] = np.nan
-    model = GaussianMixture(K, **given_start(X, covariance_type))
-    weighted = clone(model).fit(rows, sample_weight=w)
-    assert_same(weighted, clone(model).fit(repeated(rows, w)))
-    assert_same(weighted, clone(model).fit(rows[w > 0], sample_weight=w[w > 0]))
-    assert_same(weighted, clone(model).fit(rows, sample_weight=1e-3 * w))
-    score = weighted.score(rows, sample_weight=w)
-    assert score == pytest.approx(weighted.score(repeated(rows, w)), rel=1e-12)
 
 
 # --- starts -----------------------------------------------------------------------------------

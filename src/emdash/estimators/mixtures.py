@@ -22,7 +22,7 @@ from emdash.estimators._missing import MissingCells
 from emdash.estimators._rounded import exact, set_attributes
 from emdash.families.conjugate import check_prior
 from emdash.families.covariance import SHAPES
-from emdash.families.forms import FORMS
+from emdash.families.forms import form_of
 from emdash.families.gaussian import Gaussian, GaussianParameters
 from emdash.families.shape import CovarianceShape
 from emdash.models.mixture import Mixture, MixtureParameters
@@ -258,7 +258,7 @@ class GaussianMixture(MissingCells, Exchange, PrivateMethods):
     def _check_init(self, d: int) -> dict[str, Array]:
         K = self.n_components
         if self.prior is not None:
-            check_prior(self.prior, FORMS[self.covariance_type], d)
+            check_prior(self.prior, form_of(self._shape), d)
         shapes = {
             "weights_init": (K,),
             "means_init": (K, d),

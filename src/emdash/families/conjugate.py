@@ -134,8 +134,8 @@ class Conjugate:
         between = _times(kappa * N / both, self.form.products(away))
         exponent = nu + self.form.base(d)
         if self.form.shared:
-            scatter = Psi + N.sum() * covariances + between.sum(axis=0)
-            return drawn, np.asarray(scatter / (exponent + N.sum() + K * on_means))
+            scatter = Psi + unit * (N.sum() * covariances + between.sum(axis=0))
+            return drawn, np.asarray(scatter / (exponent + unit * (N.sum() + K * on_means)))
         scatter = Psi + unit * (_times(N, covariances) + between)
         counts = np.maximum(exponent + unit * (N + on_means), np.finfo(np.float64).tiny)
         return drawn, _times(1 / counts, scatter)

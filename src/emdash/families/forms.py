@@ -14,7 +14,9 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FORMS", "Form"]
+from emdash.families.covariance import CovarianceShape
+
+__all__ = ["Form", "form_of"]
 
 Array = NDArray[np.float64]
 
@@ -27,13 +29,14 @@ SMALLEST = 1e-290
 class Form(ABC):
     """The form of one component's covariance: implement these methods for a covariance type.
 
-    Attributes
+    Parameters
     ----------
     shared : bool
         Whether all components have the same covariance.
     """
 
-    shared = False
+    def __init__(self, shared: bool = False) -> None:
+        self.shared = shared
 
     def each(self, covariances: Array) -> list[Array]:
         """Return the covariances one by one; one, if they share it."""
@@ -211,12 +214,6 @@ class Matrix(Form):
         return np.asarray((raised + raised.T) / 2)
 
 
-class SharedMatrix(Matrix):
-    """One matrix for all components, (d, d)."""
-
-    shared = True
-
-
 class Variances(Form):
     """A variance for each feature, (d,)."""
 
@@ -267,7 +264,7 @@ class Variance(Variances):
         return np.asarray(np.maximum(covariance, floor.mean()))
 
     def all_variances(self, covariances: Array) -> Array:
-        return covariances[:, None]
+        return covariances[..., None]
 
 
 def resolution(means: Array) -> Array:
@@ -281,10 +278,18 @@ def working_precision(d: int) -> float:
     return 8 * d * EPS
 
 
-FORMS: dict[str, Form] = {
-    "full": Matrix(),
-    "tied": SharedMatrix(),
-    "diag": Variances(),
-    "spherical": Variance(),
+K, d = 2, 3
+FORMS: dict[tuple[int, ...], Form] = {
+    (K, d, d): Matrix(),
+    (d, d): Matrix(shared=True),
+    (K, d): Variances(),
+    (d,): Variances(shared=True),
+    (K,): Variance(),
+    (): Variance(shared=True),
 }
-"""The registry: name of the covariance type to the form of its covariances."""
+"""The registry: shape of the covariances of two components with three features to their form."""
+
+
+def form_of(shape: CovarianceShape) -> Form:
+    """Return the form of the covariances of any shape, one's own included."""
+    return FORMS[shape.array_shape(K, d)]

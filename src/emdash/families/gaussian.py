@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from emdash.families.base import Family
 from emdash.families.conjugate import Conjugate, settled
-from emdash.families.forms import FORMS, Form
+from emdash.families.forms import Form, form_of
 from emdash.families.missing import SUBSETS
 from emdash.families.moments import EMPTY, EPS, LOST, center_of, per_row
 from emdash.families.shape import CovarianceShape
@@ -223,7 +223,7 @@ class Gaussian(Family[GaussianParameters]):
 
     @property
     def _form(self) -> Form:
-        return FORMS[self.shape.name]
+        return form_of(self.shape)
 
     def _total(
         self, statistics: Statistics, parameters: GaussianParameters
