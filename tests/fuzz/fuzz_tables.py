@@ -205,7 +205,7 @@ def frame(draw, array):
 
 CONTAINERS = {
     "lists": lambda draw, array, folder: array.tolist(),
-    "tuples": lambda draw, array, folder: tuple(map(tuple, array.tolist())),
+    "tuples": lambda draw, array, folder: tuple(array.tolist()),
     "frame": lambda draw, array, folder: frame(draw, array),
     "frame of NA": lambda draw, array, folder: frame(draw, array).convert_dtypes(),
     "polars": lambda draw, array, folder: pl.DataFrame(

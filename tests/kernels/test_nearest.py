@@ -223,6 +223,9 @@ def test_labels_must_fit():
         of_labels(kernel, X, labels[1:])
     with pytest.raises(TypeError, match="labels must be intp"):
         of_labels(kernel, X, labels.astype(np.int16))
+    misaligned = np.frombuffer(bytes(1 + labels.nbytes), np.uint8)[1:].view(np.intp)
+    with pytest.raises(ValueError, match="labels must be aligned"):
+        of_labels(kernel, X, misaligned)
     for wrong in (3, -1):
         labels[7] = wrong
         with pytest.raises(ValueError, match=rf"labels\[7\] is {wrong}, but there are 3 comp"):

@@ -83,6 +83,8 @@ cdef class Strided:
         self.step = self.view.strides[0]
         self.d = self.view.shape[1] if ndim == 2 else 1
         self.d_step = self.view.strides[1] if ndim == 2 else 0
+        if kind == "intp" and (<size_t>self.data | <size_t>self.step) % sizeof(Py_ssize_t):
+            raise ValueError(f"{name} must be aligned")  # integers are read in place, numbers are loaded
 
     def __dealloc__(self):
         if self.held:
