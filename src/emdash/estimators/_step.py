@@ -141,7 +141,9 @@ class Step:
             read = found.n_bytes
             return found.rows()
 
-        row = statistics.weight / statistics.n_rows
+        assert self.weight is not None
+        assert self.n_rows is not None
+        row = self.weight / self.n_rows
         step = MStep(self.model, statistics, about, row, self.past, worst)
         following, collapses = self.policy(step)
         if collapses:
