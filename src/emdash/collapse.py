@@ -48,7 +48,7 @@ JUMPS = ("re-seeded", "dropped")
 """What may make the objective fall, and does not continue the iteration."""
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: one is made in every pass
 class MStep:
     """One M-step, as a policy sees it.
 
@@ -165,6 +165,8 @@ class Regularize(Policy):
     def __call__(self, step: MStep) -> Outcome:
         parameters, smallest = step.maximized()
         light = [k for k in step.light() if k not in smallest]
+        if not smallest and not light:
+            return parameters, ()
         told = [step.told(k, smallest, "regularized") for k in smallest]
         return parameters, (*told, *(step.told(k, {}, "kept") for k in light))
 
