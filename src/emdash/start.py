@@ -250,6 +250,7 @@ def _random_from_data(
     return _rows_as_means(rows, random_state.choice(len(rows), size=K, replace=False))
 
 
+@np.errstate(over="ignore", invalid="ignore")  # the M-step refuses overflow, with advice
 def _kmeans_plusplus(
     rows: Rows, K: int, random_state: np.random.RandomState, n_threads: int
 ) -> tuple[Array, Sums]:
