@@ -345,6 +345,7 @@ def _random_from_data(
     return _rows_as_means(rows[random_state.choice(len(rows), size=K, replace=False, p=p)])
 
 
+@np.errstate(over="ignore", invalid="ignore")  # the M-step refuses overflow, with advice
 def _kmeans_plusplus(
     rows: Rows,
     weights: Array | None,
