@@ -31,7 +31,7 @@ ERRORS_OF = {
 """Documented errors of other classes, and what their text has."""
 
 WARNINGS = (
-    (ConvergenceWarning, "did not converge|distinct clusters"),
+    (ConvergenceWarning, "did not converge|distinct clusters|Components collapsed"),
     (UserWarning, "columns of the Dask array X are in"),
     (UserWarning, "chunks of the Dask array X depend on each other"),
     (UserWarning, "feature names"),
@@ -42,6 +42,8 @@ WARNINGS = (
 SHORTEST = 25
 RAISED_BY = r"[/\\](emdash|sklearn[/\\](utils|base))\b"
 ARGUMENTS = {"X", "fit", "memory map", "path", "columns", "n_samples", "feature names"}
+ARGUMENTS |= {"sample_weight", "n_draws", "given", "features", "weights", "means", "covariances"}
+ARGUMENTS |= {"precisions", "random_state"}
 PLACES = {"row", "column", "component", "batch", "chunk", "shape", "array", "dtype", "attribute"}
 INTERNAL = (
     "could not convert|argument must be",
@@ -131,7 +133,10 @@ def check_model(model):
         assert np.isfinite(value).all(), f"{name} is {value}"
     assert (model.weights_ >= 0).all()
     assert abs(model.weights_.sum() - 1) < 1e-9
-    assert model.means_.shape == (model.n_components, model.n_features_in_)
+    K = model.n_components
+    least = 1 if model.on_collapse == "drop" else K
+    assert least <= len(model.means_) <= K
+    assert model.means_.shape[1] == model.n_features_in_
     bounds = np.array(model.lower_bounds_)
     assert np.isfinite(bounds).all(), f"lower_bounds_ is {bounds}"
     assert len(bounds) == len(model.history_) == model.n_iter_
@@ -160,6 +165,12 @@ def are_logarithms(model, answer):
     assert (answer < np.inf).all()  # -inf: farther away than a float64 can say
 
 
+def is_filled(model, answer):
+    rows = np.asarray(answer)
+    assert rows.shape[-1] == np.shape(model.means_)[1]
+    assert np.isfinite(rows).all()
+
+
 QUESTIONS = {
     "predict": are_labels,
     "predict_proba": are_probabilities,
@@ -167,6 +178,8 @@ QUESTIONS = {
     "score": is_scalar,
     "aic": is_scalar,
     "bic": is_scalar,
+    "impute": is_filled,
+    "sample_missing": is_filled,
 }
 """The methods that take rows, and what their answer must be."""
 

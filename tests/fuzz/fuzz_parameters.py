@@ -7,6 +7,8 @@ from fuzz_tables import values
 from hypothesis import strategies as st
 from sklearn.utils._param_validation import generate_valid_param, make_constraint
 
+from emdash import NormalInverseWishart
+
 ABSURD = [None, -1, 0, 1.5, np.nan, np.inf, -np.inf, "word", "", b"bytes", [], {}, True, 10**30]
 ABSURD += [1j, object(), object, np.zeros((2, 2)), np.array(3), [[np.nan]], lambda *_: None, "\0"]
 
@@ -29,6 +31,9 @@ VALID = {
     "callback": [None, lambda record: None, print],
     "arithmetic": ["float64", "float32"],
     "checkpoint": [None],
+    "on_collapse": ["regularize", "reseed", "drop", "raise"],
+    "prior": [None, NormalInverseWishart(), NormalInverseWishart(mean_precision_prior=0.0)],
+    "weight_concentration_prior": [None, 1, 1.5, 100.0, 1e300],
 }
 """One line per parameter. Those without are taken from what the estimator says is valid."""
 
@@ -89,7 +94,21 @@ def _arguments_of(function):
     return tuple(inspect.signature(function).parameters)[2:]
 
 
+def weights(n):
+    """Return a strategy for weights of about n rows."""
+    good = st.sampled_from([np.ones(n), np.arange(n), np.arange(n) % 2.0, np.full(n, 1e-30)])
+    numbers = st.floats(-1, 1e3) | st.floats() | st.integers(-1, 3)
+    arbitrary = st.lists(numbers, min_size=n, max_size=n)
+    odd = st.sampled_from(
+        [None, "x", "word", 1.0, np.ones(n + 1), np.ones((n, 1)), 1j * np.ones(n)]
+    )
+    return good | arbitrary.map(np.array) | odd
+
+
 ARGUMENTS = {
-    "y": st.sampled_from([None, 1, "ignored"]),
+    "y": lambda n: st.sampled_from([None, 1, "ignored"]),
+    "sample_weight": weights,
+    "n_draws": lambda n: st.sampled_from([1, 2, 0, 1.5, None, np.int8(2)]),
+    "random_state": lambda n: st.sampled_from([*SEEDS, -1, "word"]),
 }
-"""What to give for the further arguments of methods that take rows, one line each."""
+"""What to give for the further arguments of methods that take n rows, one line each."""

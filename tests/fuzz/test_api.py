@@ -22,7 +22,9 @@ SAMPLES = st.sampled_from([1, 5, 0, -1, 1.5, None, "word", np.nan, 10**3, np.int
 
 def give(data, method, X):
     """Call a method with rows, and with something for whatever else it takes."""
-    chosen = {name: ARGUMENTS[name] for name in arguments_of(method) if name in ARGUMENTS}
+    n = len(X) if isinstance(X, np.ndarray | pd.DataFrame | pl.DataFrame) and np.ndim(X) else 3
+    names = [name for name in arguments_of(method) if name in ARGUMENTS]
+    chosen = {name: ARGUMENTS[name](n) for name in names}
     return attempt(method, X, **data.draw(st.fixed_dictionaries({}, optional=chosen)))
 
 
@@ -93,6 +95,34 @@ def attributes(draw, covariance_type):
     if draw(st.integers(0, 3)) == 0:
         chosen["covariances_"] = values(draw, shape)
     return chosen
+
+
+FEATURES = st.lists(st.sampled_from([0, 1, 2, 3, -1, 0.0, True, "x", None, np.int8(1)]), max_size=3)
+GIVEN = st.floats(-3, 3) | st.floats() | st.sampled_from([None, "word", 1j, [1.0]])
+
+
+@share(1 / 3)
+@given(data=st.data())
+def test_any_given_parameters(data, folder):
+    covariance_type = data.draw(st.sampled_from(sorted(FACTORS)))
+    given = data.draw(attributes(covariance_type))
+    name = data.draw(st.sampled_from(["covariances", "precisions"]))
+    keywords = {name: given.get("precisions_cholesky_")}
+    keywords["covariance_type"] = data.draw(st.sampled_from([None, covariance_type, "full"]))
+    made, model = attempt(
+        GaussianMixture.from_parameters, given.get("weights_"), given.get("means_"), **keywords
+    )
+    if made:
+        check_model(model)
+        ask(data, model, folder, model.n_features_in_)
+        part = [
+            attempt(model.marginal, data.draw(FEATURES)),
+            attempt(model.conditional, data.draw(st.dictionaries(st.integers(-1, 3), GIVEN))),
+        ]
+        for found, mixture in part:
+            if found:
+                check_model(mixture)
+        assert attempt(model.to_sklearn)[0]
 
 
 @share(1 / 3)

@@ -61,12 +61,9 @@ def from_arguments(
         covariances, factors = array, _factored(array, name, shape, shape.factor)
     else:
         factors = _factored(array, name, shape, shape.factor_precisions)
-        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-            covariances = shape.covariances_of(factors)
+        covariances = _covariances_of(factors, name, shape)
     with np.errstate(over="ignore", invalid="ignore"):
-        precisions = shape.precisions(factors)
-    if not (np.isfinite(covariances).all() and np.isfinite(precisions).all()):
-        raise ValueError(f"the inverse of {name} overflows: scale the features")
+        _check_inverse(shape.precisions(factors), name)
     center = shape.center(weights, means, factors)
     return MixtureParameters(weights, GaussianParameters(means, covariances, factors, center))
 
@@ -120,7 +117,7 @@ def _reconciled(
                 "means_: set one of them"
             )
         factors = _upper(factors, shape)
-        return shape.covariances_of(factors), factors
+        return _covariances_of(factors, "precisions_cholesky_", shape), factors
     _check_finite(covariances, "covariances_")
     if factors is not None:
         off = disagreeing(shape, covariances, factors, eps)
@@ -222,6 +219,22 @@ def _weights(value: Any, name: str, K: int) -> Array:
     return np.asarray(weights / total)
 
 
+def _covariances_of(factors: Array, name: str, shape: CovarianceShape) -> Array:
+    """Return the covariances that have these factors, which were given or made of what was."""
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        try:
+            covariances = shape.covariances_of(factors)
+        except np.linalg.LinAlgError:
+            covariances = np.array(np.inf)
+    _check_inverse(covariances, name)
+    return covariances
+
+
+def _check_inverse(inverse: Array, name: str) -> None:
+    if not np.isfinite(inverse).all():
+        raise ValueError(f"the inverse of {name} overflows: scale the features")
+
+
 def _component(shape: CovarianceShape, k: int) -> str:
     return "all components" if shape.name == "tied" else f"component {k}"
 
@@ -285,7 +298,11 @@ def _upper(factors: Array, shape: CovarianceShape) -> Array:
             return upper
     except ValueError:
         pass
-    k, smallest = _least_positive(shape.precisions(factors), shape)
+    with np.errstate(over="ignore", invalid="ignore"):
+        precisions = shape.precisions(factors)
+    if not np.isfinite(precisions).all():
+        raise ValueError("the squares of precisions_cholesky_ overflow: scale the features")
+    k, smallest = _least_positive(precisions, shape)
     raise ValueError(
         f"precisions_cholesky_ of {_component(shape, k)} is singular: the smallest "
         f"{_smallest(shape)} of its precision U U' is {smallest:.3g}; set covariances_ instead"

@@ -117,7 +117,7 @@ class MissingCells(BaseMixture):
         check_is_fitted(self)
         if not isinstance(n_draws, Integral) or n_draws < 1:
             raise ValueError(f"n_draws={n_draws!r}, but the number of tables is at least 1")
-        rng = check_random_state(self.random_state if random_state is None else random_state)
+        rng = _generator(self.random_state if random_state is None else random_state)
         seed = int(rng.randint(0, 2**64, dtype=np.uint64))
         source = self._open(X, reset=False)
         engine = self._engine(source)
@@ -212,10 +212,7 @@ class MissingCells(BaseMixture):
                 f"given has values of all {self.n_features_in_} features: leave out those that "
                 "you want to know about"
             )
-        for feature, value in given.items():
-            if not np.isfinite(float(value)):
-                raise ValueError(f"given[{feature!r}] is {value!r}: leave out what is not known")
-        values = np.array([float(value) for value in given.values()])
+        values = np.array([_finite(feature, value) for feature, value in given.items()])
         parameters = self._model().conditional(self._parameters(), kept, numbers, values)
         return self._of_features(parameters, kept)
 
@@ -247,6 +244,30 @@ class MissingCells(BaseMixture):
         if hasattr(self, "feature_names_in_"):
             part.feature_names_in_ = self.feature_names_in_[kept]
         return part
+
+
+def _generator(random_state: Any) -> np.random.RandomState:
+    try:
+        rng: np.random.RandomState = check_random_state(random_state)
+    except ValueError as error:
+        raise ValueError(
+            f"random_state={random_state!r} is no seed: give an int from 0 to 2**32 - 1, a "
+            f"numpy.random.RandomState or None ({error})"
+        ) from None
+    return rng
+
+
+def _finite(feature: Any, value: Any) -> float:
+    """Return the value of a feature that is given, as a number."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = np.nan
+    if not np.isfinite(number):
+        raise ValueError(
+            f"given[{feature!r}] is {value!r}, not a finite number: leave out what is not known"
+        )
+    return number
 
 
 def _tables(draws: Array, n_draws: int) -> Array:

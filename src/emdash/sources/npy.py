@@ -96,7 +96,8 @@ class NpySource(SlicedSource):
 
     def _read_into(self, file: BinaryIO, buffer: NDArray[Any], first_item: int) -> None:
         file.seek(self.offset + first_item * self.dtype.itemsize)
-        if file.readinto(buffer.data) < buffer.nbytes:  # type: ignore[attr-defined]
+        # as bytes: not every type, of swapped byte order for one, can show its memory itself
+        if file.readinto(buffer.view(np.uint8).data) < buffer.nbytes:  # type: ignore[attr-defined]
             row = first_item % self.n_rows if self.fortran_order else first_item // self.n_features
             raise ValueError(
                 f"{self.path} was cut short while it was being read, after row {row}: "
