@@ -68,3 +68,11 @@ def test_in_a_pipeline(X, iris):
 
 def test_scikit_learn_is_told():
     assert GMMImputer().__sklearn_tags__().input_tags.allow_nan
+
+
+def test_weights_are_the_mixtures(X):
+    w = np.arange(len(X)) % 3.0
+    imputer = GMMImputer(2, random_state=0).fit(X, sample_weight=w)
+    model = GaussianMixture(2, random_state=0).fit(X, sample_weight=w)
+    np.testing.assert_array_equal(imputer.transform(X), model.impute(X))
+    assert (imputer.transform(X) != GMMImputer(2, random_state=0).fit_transform(X)).any()

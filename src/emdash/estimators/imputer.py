@@ -112,7 +112,7 @@ class GMMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return tags
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: object = None) -> Self:
+    def fit(self, X: Any, y: object = None, sample_weight: Any = None) -> Self:
         """Fit the mixture.
 
         Parameters
@@ -121,6 +121,7 @@ class GMMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             NaN where a value is missing.
         y : None
             Ignored, present by convention.
+        sample_weight : as in :meth:`GaussianMixture.fit <emdash.GaussianMixture.fit>`
 
         Returns
         -------
@@ -133,7 +134,7 @@ class GMMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             If `X` holds infinity, naming the row, or a column without any value, naming it.
         """
         settings = {name: getattr(self, name) for name in SETTINGS}
-        self.mixture_ = GaussianMixture(**settings).fit(X)
+        self.mixture_ = GaussianMixture(**settings).fit(X, sample_weight=sample_weight)
         self.n_iter_ = self.mixture_.n_iter_
         self.n_features_in_ = self.mixture_.n_features_in_
         self.__dict__.pop("feature_names_in_", None)
