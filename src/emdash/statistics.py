@@ -37,6 +37,9 @@ class Layout:
 
     fields: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Layout, (self.fields,)  # what is cached need not travel
+
     @cached_property
     def slices(self) -> dict[str, tuple[slice, tuple[int, ...]]]:
         """Where in the buffer each field lies, and its shape."""
@@ -52,6 +55,12 @@ class Layout:
     def size(self) -> int:
         """Number of float64 values in a buffer of this layout."""
         return len(HEADER) + sum(math.prod(shape) for _, shape in self.fields)
+
+
+def _scalar(name: str) -> Any:
+    """Return the property that reads a field of the header."""
+    index = HEADER.index(name)
+    return property(lambda self: self.buffer.item(index))
 
 
 class Statistics:
@@ -82,7 +91,9 @@ class Statistics:
     array([3., 1.])
     """
 
-    __slots__ = ("buffer", "layout", "pass_id")
+    n_rows, n_bytes, left_out = _scalar("n_rows"), _scalar("n_bytes"), _scalar("left_out")
+    n_used, n_incomplete = _scalar("n_used"), _scalar("n_incomplete")
+    log_likelihood, weight = _scalar("log_likelihood"), _scalar("weight")
 
     def __init__(self, layout: Layout, buffer: NDArray[np.float64], pass_id: str = "") -> None:
         if buffer.shape != (layout.size,):
@@ -130,12 +141,12 @@ class Statistics:
     @property
     def unit(self) -> float:
         """What one row weighs, as a power of two: exactly 1 without row weights."""
-        if self.weight == self.n_used:
+        if self.weight == self.n_used or self.n_used == 0:  # sums of rows that nobody counted
             return 1.0
         return float(2.0 ** round(math.log2(self.weight / self.n_used)))
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name in Statistics.__slots__:
+        if name.startswith("__") or name in ("layout", "buffer"):
             raise AttributeError(name)
         try:
             where, shape = self.layout.slices[name]
@@ -143,7 +154,11 @@ class Statistics:
             raise AttributeError(
                 f"no field {name!r}; the fields are {sorted(self.layout.slices)}"
             ) from None
-        return self.buffer[where].reshape(shape) if shape else float(self.buffer[where.start])
+        if not shape:
+            return float(self.buffer[where.start])
+        # the next time it is found without coming here: a pass over few rows asks often
+        view = self.__dict__[name] = self.buffer[where].reshape(shape)
+        return view
 
     def __add__(self, other: Statistics) -> Statistics:
         if not isinstance(other, Statistics):

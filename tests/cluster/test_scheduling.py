@@ -24,6 +24,10 @@ from emdash.engines.dask import DaskEngine
 from emdash.sources.dask import DaskSource
 from emdash.statistics import HEADER
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Components collapsed:sklearn.exceptions.ConvergenceWarning"
+)
+
 PASSES = 4
 
 

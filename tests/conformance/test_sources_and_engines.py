@@ -24,7 +24,7 @@ PARAMETERS = ("weights_", "means_", "covariances_", "precisions_cholesky_", "low
 
 def bits(fit):
     """Return all that was fitted, as bytes."""
-    return {name: exact(fit, name).tobytes() for name in PARAMETERS}
+    return {name: np.asarray(exact(fit, name)).tobytes() for name in PARAMETERS}
 
 
 def in_memory(rows, kind, **arguments):

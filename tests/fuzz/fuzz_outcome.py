@@ -16,10 +16,11 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils._param_validation import InvalidParameterError
 
 from emdash import GaussianMixture
+from emdash.families.singular import Collapse
 
 ESTIMATORS = (GaussianMixture,)
 
-ERRORS = (ValueError, TypeError, NotFittedError, InvalidParameterError)
+ERRORS = (ValueError, TypeError, NotFittedError, InvalidParameterError, Collapse)
 """Exactly these classes: LinAlgError, for one, is a ValueError that nobody meant to raise."""
 
 ERRORS_OF = {

@@ -300,6 +300,7 @@ def test_a_start_is_checked_before_its_checkpoint(X, tmp_path):
         model.fit(X)
 
 
+@pytest.mark.filterwarnings("ignore:Components collapsed:sklearn.exceptions.ConvergenceWarning")
 def test_numbers_of_few_bits_are_numbers(X, tmp_path):
     """NumPy computes in the type of such a parameter, and overflows."""
     narrow = {"n_components": np.int8(K), "tol": np.float32(1e-3), "max_iter": np.int8(100)}

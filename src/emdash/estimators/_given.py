@@ -117,6 +117,7 @@ def _reconciled(
                 "means_: set one of them"
             )
         factors = _upper(factors, shape)
+        _check_squares(factors, shape)
         return _covariances_of(factors, "precisions_cholesky_", shape), factors
     _check_finite(covariances, "covariances_")
     if factors is not None:
@@ -230,6 +231,15 @@ def _covariances_of(factors: Array, name: str, shape: CovarianceShape) -> Array:
     return covariances
 
 
+def _check_squares(factors: Array, shape: CovarianceShape) -> Array:
+    """Return the precisions with these factors, which were set by hand."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        precisions = shape.precisions(factors)
+    if not np.isfinite(precisions).all():
+        raise ValueError("the squares of precisions_cholesky_ overflow: scale the features")
+    return precisions
+
+
 def _check_inverse(inverse: Array, name: str) -> None:
     if not np.isfinite(inverse).all():
         raise ValueError(f"the inverse of {name} overflows: scale the features")
@@ -298,11 +308,7 @@ def _upper(factors: Array, shape: CovarianceShape) -> Array:
             return upper
     except ValueError:
         pass
-    with np.errstate(over="ignore", invalid="ignore"):
-        precisions = shape.precisions(factors)
-    if not np.isfinite(precisions).all():
-        raise ValueError("the squares of precisions_cholesky_ overflow: scale the features")
-    k, smallest = _least_positive(precisions, shape)
+    k, smallest = _least_positive(_check_squares(factors, shape), shape)
     raise ValueError(
         f"precisions_cholesky_ of {_component(shape, k)} is singular: the smallest "
         f"{_smallest(shape)} of its precision U U' is {smallest:.3g}; set covariances_ instead"

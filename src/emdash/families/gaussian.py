@@ -327,12 +327,12 @@ class Gaussian(Family[GaussianParameters]):
             If a covariance is not positive definite, naming the component.
         """
         factors = self.shape.factor(covariances, self.n_threads)
-        center = self.shape.center(weights / np.sum(weights), means, factors)
+        center = self.shape.center(weights / weights.sum(), means, factors)
         return GaussianParameters(means, covariances, factors, center)
 
     def from_factors(self, weights: Array, means: Array, factors: Array) -> GaussianParameters:
         """Return the record of parameters with these means and Cholesky factors of precisions."""
-        center = self.shape.center(weights / np.sum(weights), means, factors)
+        center = self.shape.center(weights / weights.sum(), means, factors)
         return GaussianParameters(means, self.shape.covariances_of(factors), factors, center)
 
     def reference(self, means: Array) -> GaussianParameters:

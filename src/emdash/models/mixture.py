@@ -61,25 +61,22 @@ class Mixture(Generic[Components]):
         self.family = family
         self.concentration = concentration
 
-    def _incomplete(
+    def _bind(
         self,
         parameters: MixtureParameters[Components],
         about: MixtureParameters[Components] | None = None,
-    ) -> Incomplete:
-        with np.errstate(divide="ignore"):
-            log_weights = np.log(parameters.weights)
-        centers = (about or parameters).components
-        return Incomplete(self.family, parameters.components, log_weights, centers)
-
-    def _bind(self, parameters: MixtureParameters[Components]) -> Any:
+    ) -> tuple[Any, Incomplete]:
+        """Return the kernel for complete rows, and what answers for the others."""
         with np.errstate(divide="ignore"):  # a weight of zero never takes part
-            return self.family.bind(parameters.components, np.log(parameters.weights))
+            log_weights = np.log(parameters.weights)
+        components, centers = parameters.components, (about or parameters).components
+        kernel = self.family.bind(components, log_weights)
+        return kernel, Incomplete(self.family, components, log_weights, centers)
 
     def task(self, parameters: MixtureParameters[Components], pass_id: str = "") -> Expect:
         """Return the E-step with these parameters, ready for an engine."""
-        kernel = self._bind(parameters)
-        layout = self._layout(parameters)
-        return Expect(kernel, layout, pass_id, self._incomplete(parameters))
+        kernel, incomplete = self._bind(parameters)
+        return Expect(kernel, self._layout(parameters), pass_id, incomplete)
 
     def _layout(self, about: MixtureParameters[Components]) -> Layout:
         return _layout_of(self.family.fields(about.components))
@@ -99,14 +96,9 @@ class Mixture(Generic[Components]):
         pass_id: str = "",
     ) -> ExpectAbout:
         """Return the E-step with these parameters, its sums taken about others."""
-        kernel = self._bind(parameters)
-        return ExpectAbout(
-            kernel,
-            self._layout(about),
-            partial(self.statistics, parameters=about),
-            pass_id,
-            self._incomplete(parameters, about),
-        )
+        kernel, incomplete = self._bind(parameters, about)
+        statistics = partial(self.statistics, parameters=about)
+        return ExpectAbout(kernel, self._layout(about), statistics, pass_id, incomplete)
 
     def maximize(
         self, statistics: Statistics, parameters: MixtureParameters[Components]
@@ -213,15 +205,17 @@ class Mixture(Generic[Components]):
         numbers: DTypeLike = np.float64,
     ) -> PerRow:
         """Return a question with one answer per row, of type `numbers`, ready for an engine."""
-        return PerRow(self._bind(parameters), output, self._incomplete(parameters), numbers)
+        kernel, incomplete = self._bind(parameters)
+        return PerRow(kernel, output, incomplete, numbers)
 
     def score(self, parameters: MixtureParameters[Components]) -> Score:
         """Return the task that sums the log-likelihood only."""
-        return Score(self._bind(parameters), self._incomplete(parameters))
+        return Score(*self._bind(parameters))
 
     def impute(self, parameters: MixtureParameters[Components], n_features: int) -> Impute:
         """Return the task that fills missing cells with their posterior means."""
-        return Impute(self._incomplete(parameters), n_features)
+        _, incomplete = self._bind(parameters)
+        return Impute(incomplete, n_features)
 
     def sample_missing(
         self, parameters: MixtureParameters[Components], n_features: int, n_draws: int, seed: int
@@ -237,7 +231,8 @@ class Mixture(Generic[Components]):
         seed : int
             From 0 to ``2**64 - 1``: the same seed gives the same draws, whatever the chunks.
         """
-        return SampleMissing(self._incomplete(parameters), n_features, n_draws, seed)
+        _, incomplete = self._bind(parameters)
+        return SampleMissing(incomplete, n_features, n_draws, seed)
 
     def marginal(
         self, parameters: MixtureParameters[Components], kept: NDArray[np.intp]
