@@ -136,7 +136,9 @@ class Statistics:
             Rows with missing cells.
         """
         n = len(rows)
-        self.buffer[: len(COUNTS)] += (n, rows.nbytes, left_out, n - unused, incomplete)
+        for i, more in enumerate((n, rows.nbytes, left_out, n - unused, incomplete)):
+            if more:
+                self.buffer[i] += more
 
     @property
     def unit(self) -> float:

@@ -30,6 +30,8 @@ from emdash.statistics import Statistics
 __all__ = ["Gaussian", "GaussianParameters"]
 
 Array = NDArray[np.float64]
+Sums = tuple[Array, Array, Array]
+"""N, F and S."""
 
 
 @dataclass(frozen=True)
@@ -280,20 +282,18 @@ class Gaussian(Family[GaussianParameters]):
         began with; if those it ends with are so much narrower that it should not have
         been one, the sums are taken again, too.
         """
-        N, F, _ = _sums(statistics)
+        sums = N, F, _ = _sums(statistics)
         shift = per_row(F, N)
-        lost = self._lost_digits(statistics, shift, parameters)
-        if not lost and self._single_held(statistics, shift, parameters):
+        lost = self._lost_digits(sums, shift, parameters)
+        if not lost and self._single_held(sums, shift, parameters):
             return None
         means = parameters.means + shift
         center = self.shape.center(N / N.sum(), means, None)
         return replace(parameters, means=means, center=center)
 
-    def _lost_digits(
-        self, statistics: Statistics, shift: Array, parameters: GaussianParameters
-    ) -> bool:
+    def _lost_digits(self, sums: Sums, shift: Array, parameters: GaussianParameters) -> bool:
         """Tell whether variances cancelled against shifts of the means."""
-        N, F, S = _sums(statistics)
+        N, F, S = sums
         cancelled = self.shape.cancelled(N, S, shift)
         if EPS * cancelled.max() <= LOST * self.reg_covar:
             return False  # whatever the variances are; in small fits they cost a tenth of the time
@@ -301,13 +301,11 @@ class Gaussian(Family[GaussianParameters]):
         kept = LOST * (np.maximum(variances, 0) + self.reg_covar)
         return bool((EPS * cancelled > kept)[N >= 1].any())
 
-    def _single_held(
-        self, statistics: Statistics, shift: Array, parameters: GaussianParameters
-    ) -> bool:
+    def _single_held(self, sums: Sums, shift: Array, parameters: GaussianParameters) -> bool:
         """Tell whether a pass in float32, if it was one, was good enough for what it found."""
         if self._single(parameters) is None:
             return True
-        N, F, S = _sums(statistics)
+        N, F, S = sums
         found = self.shape.covariances(N, F, S, parameters.means, parameters.center)
         return holds(self.shape.regularize(found, self.reg_covar)[N >= 1], shift[N >= 1])
 
@@ -365,7 +363,7 @@ class Gaussian(Family[GaussianParameters]):
         return K * d + self.shape.count_parameters(K, d)
 
 
-def _sums(statistics: Statistics) -> tuple[Array, Array, Array]:
+def _sums(statistics: Statistics) -> Sums:
     """Return the sums in a unit in which a row weighs about one, exactly: no rule depends on it."""
     N, F, S, unit = statistics.N, statistics.F, statistics.S, statistics.unit
     return (N, F, S) if unit == 1 else (N / unit, F / unit, S / unit)
