@@ -38,7 +38,8 @@ def test_fit_and_answers(table, frame, ten, client):
     here = GaussianMixture(3, tol=1e-5, **ten).fit(table.to_numpy(float))
     np.testing.assert_allclose(model.covariances_, here.covariances_, rtol=1e-12, atol=1e-12)
     assert model.n_iter_ == here.n_iter_
-    rows = table.to_numpy(float)
+    assert list(model.feature_names_in_) == list(table.columns)
+    rows = table.astype(float)
     for method, dtype in (("predict", np.intp), ("score_samples", float), ("predict_proba", float)):
         answer = getattr(model, method)(frame)
         meta, kind = answer._meta, dd.DataFrame if method == "predict_proba" else dd.Series
@@ -74,7 +75,8 @@ def test_a_missing_value(table, ten, client):
     here = GaussianMixture(3, **ten).fit(rows)
     model = GaussianMixture(3, **ten).fit(frame)
     np.testing.assert_allclose(model.covariances_, here.covariances_, rtol=1e-12, atol=1e-12)
-    np.testing.assert_array_equal(model.predict_proba(frame).compute(), model.predict_proba(rows))
+    named = pd.DataFrame(rows, columns=table.columns)
+    np.testing.assert_array_equal(model.predict_proba(frame).compute(), model.predict_proba(named))
 
 
 def test_other_collections_are_refused(table):

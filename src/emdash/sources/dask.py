@@ -197,6 +197,8 @@ class DaskSource(Source):
 
     def __init__(self, collection: Any) -> None:
         self.frame = collection if is_frame(collection) else None
+        if self.frame is not None and all(isinstance(name, str) for name in self.frame.columns):
+            self.feature_names = list(self.frame.columns)
         array = as_array(collection)
         if array.ndim != 2:
             raise ValueError(
