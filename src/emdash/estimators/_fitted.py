@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABCMeta, abstractmethod
-from functools import cache
+from functools import cache, lru_cache
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 
 from emdash.engines import engine_for
@@ -35,6 +35,16 @@ from emdash.start import count_rows
 __all__ = ["FittedMixture"]
 
 Array = NDArray[np.float64]
+
+PLAIN = (bool, int, float, str, type(None))
+"""Types of parameters that cannot change: a value that was valid once is valid again."""
+
+
+@lru_cache(maxsize=128)
+def _check_plain(cls: Any, settings: tuple[tuple[str, type, Any], ...]) -> None:
+    """Check parameters with scikit-learn's rules; a type counts, since ``True == 1``."""
+    values = {name: value for name, _, value in settings}
+    validate_parameter_constraints(cls._parameter_constraints, values, caller_name=cls.__name__)
 
 
 class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
@@ -68,6 +78,16 @@ class FittedMixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
+
+    def _validate_params(self) -> None:
+        # scikit-learn takes a tenth of the time of a small fit to look at every parameter
+        settings = self.get_params(deep=False)
+        plain = tuple((n, type(v), v) for n, v in settings.items() if type(v) in PLAIN)
+        _check_plain(type(self), plain)
+        others = {n: v for n, v in settings.items() if type(v) not in PLAIN}
+        validate_parameter_constraints(
+            self._parameter_constraints, others, caller_name=type(self).__name__
+        )
 
     def __dask_tokenize__(self) -> Any:
         """Return what Dask tells estimators apart by: all but how long their passes took."""
