@@ -123,12 +123,15 @@ def _reconciled(
     if factors is not None:
         off = disagreeing(shape, covariances, factors, eps)
         if len(off) == 0:
+            _check_squares(factors, shape)
             return covariances, _upper(factors, shape)
         if has_matrices(shape):  # the transpose of a factor means no harm
             turned = np.swapaxes(factors, -1, -2)
             off = np.intersect1d(off, disagreeing(shape, covariances, turned, eps))
     covariances = _symmetric(covariances, "covariances_", shape)
     own = _factored(covariances, "covariances_", shape, shape.factor)
+    with np.errstate(over="ignore", invalid="ignore"):
+        _check_inverse(shape.precisions(own), "covariances_")
     if factors is not None and len(off) > 0:
         _warn(shape, off)
     return covariances, own

@@ -23,6 +23,9 @@ Array = NDArray[np.float64]
 DIFFERS = 1e-3
 """How far ``U' covariance U`` may be from the identity: the relative error of a variance."""
 
+LARGEST = 1e150
+"""No factor of a fit is as large: its square, the precision, is a number."""
+
 GOLDEN = 0.6180339887498949
 
 
@@ -39,11 +42,12 @@ def belong_together(shape: CovarianceShape, covariances: Array, factors: Array) 
     with np.errstate(all="ignore"):
         if not has_matrices(shape):
             off = np.abs(covariances * factors * factors - 1).max()
-            return bool(off <= DIFFERS) and bool(factors.min() > 0)
+            return bool(off <= DIFFERS) and bool(factors.min() > 0 and factors.max() < LARGEST)
         d = covariances.shape[-1]
         v, below = _probes(d)
         flat = factors.reshape(-1, d * d)
-        if (flat @ below).any() or not flat[:, :: d + 1].min() > 0:
+        diagonals = flat[:, :: d + 1]
+        if (flat @ below).any() or not (diagonals.min() > 0 and diagonals.max() < LARGEST):
             return False
         return bool(_off(covariances, factors, v).max() <= DIFFERS)
 
