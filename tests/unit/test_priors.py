@@ -340,3 +340,10 @@ def test_priors_that_cannot_be(prior, message, iris):
 def test_parameters_that_cannot_be(settings, iris):
     with pytest.raises(ValueError, match=next(iter(settings))):
         GaussianMixture(2, **settings).fit(iris)
+
+
+def test_a_prior_beyond_float64_is_refused():
+    X = np.random.default_rng(0).normal(size=(20, 1))
+    model = GaussianMixture(2, weight_concentration_prior=1e300, random_state=0)
+    with pytest.raises(ValueError, match="scale sample_weight up, or weaken the prior"):
+        model.fit(X, sample_weight=np.full(20, 1e-30))

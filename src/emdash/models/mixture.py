@@ -143,11 +143,25 @@ class Mixture(Generic[Components]):
         statistics : Statistics
             Says how much the rows weigh.
         parameters : MixtureParameters
+
+        Raises
+        ------
+        ValueError
+            If float64 cannot hold it.
         """
         result = self.family.log_prior(parameters.components)
         if self.concentration != 1:
             result += (self.concentration - 1) * float(np.log(parameters.weights).sum())
-        return float(result / statistics.weight) if result else 0.0
+        if not result:
+            return 0.0
+        result /= statistics.weight
+        if not np.isfinite(result):
+            raise ValueError(
+                f"The log-density of the priors is {result} per unit of weight: prior or "
+                "weight_concentration_prior is too strong for rows that weigh "
+                f"{statistics.weight:.3g} in all; scale sample_weight up, or weaken the prior"
+            )
+        return float(result)
 
     def floored(
         self,
