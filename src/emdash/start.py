@@ -161,7 +161,7 @@ def starting_rows(
             chunk.refuse(bad)
         if not has_holes(chunk.rows):
             return RowSample(chunk.rows, chunk.weights)
-    least = 100 * int(K)
+    least = 100 * K
     most = min(SAMPLE_ROWS, max(limit // (8 * source.n_features), least))
     sample = _sample(source, engine, most, least, random_state)
     rows = sample.rows if sample.weights is None else sample.rows[sample.weights > 0]

@@ -308,6 +308,7 @@ def test_numbers_of_few_bits_are_numbers(X, tmp_path):
     expected = GaussianMixture(K, tol=float(np.float32(1e-3)), random_state=0).fit(X)
     np.testing.assert_allclose(model.means_, expected.means_, rtol=1e-12)
     GaussianMixture(K, **start(), tol=np.float32(1e-3)).fit(X * 1e-140)
+    assert GaussianMixture(True).fit(X, sample_weight=np.arange(len(X))).converged_
 
 
 def test_a_function_that_returns_no_batches(X):

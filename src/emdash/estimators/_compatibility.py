@@ -101,7 +101,7 @@ class PrivateMethods(BaseMixture):
         given, start = self._check_init(x.shape[1]), None
         if not self._is_complete(given):
             threads = self.n_threads or usable_cores()
-            settings = self.n_components, self.init_params, random_state, threads
+            settings = int(self.n_components), self.init_params, random_state, threads
             start = start_from(x, self._model(), *settings)
         self._keep(self._apply_init(given, start), x.dtype)
 

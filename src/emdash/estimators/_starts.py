@@ -105,6 +105,7 @@ def draw_starts(
     """
     kept = estimator.checkpoint is not None
     draws = Draws(check_random_state(estimator.random_state), kept, state.random if state else None)
+    K = int(estimator.n_components)  # of few bits, or a bool, it cannot be computed with
     sample = None
     for _ in range(state.start + 1 if state else 0, estimator.n_init):
         parameters = None
@@ -113,12 +114,12 @@ def draw_starts(
                 source = count_rows(source, engine)
                 estimator._check_rows(source)
                 most = MemoryLimit(estimator.memory_limit).sample_bytes
-                sample = starting_rows(source, engine, estimator.n_components, draws.rows, most)
+                sample = starting_rows(source, engine, K, draws.rows, most)
             try:
                 parameters = start_from(
                     sample.rows,
                     model,
-                    estimator.n_components,
+                    K,
                     estimator.init_params,
                     draws.starts,
                     estimator.n_threads or usable_cores(),
