@@ -34,8 +34,9 @@ def _notice():
     noticed.clear()
 
     def handler(number, frame):
-        noticed.set()
-        raise KeyboardInterrupt
+        if not noticed.is_set():  # however often it is sent
+            noticed.set()
+            raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGINT, handler)
     yield
@@ -61,8 +62,12 @@ class Interrupted(Source):
             if now == self.when:
                 os.kill(os.getpid(), signal.SIGINT)
             if self.when and now >= self.when:
-                # a signal that comes just before the main thread waits is noticed after the wait
-                noticed.wait(3)
+                for _ in range(300):
+                    if noticed.wait(0.1):
+                        break
+                    # one that came just before the main thread waited is noticed after the wait
+                    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+                assert noticed.is_set()
                 time.sleep(0.05)  # so that a thread that goes on would be seen
             yield Chunk(self.pieces[i], i, starts[i])
 
