@@ -16,7 +16,7 @@ from scipy.stats import multivariate_normal
 from sklearn.exceptions import ConvergenceWarning
 
 import emdash
-from emdash import GaussianMixture
+from emdash import GaussianMixture, NormalInverseWishart
 from emdash.families.covariance import SHAPES
 
 TYPES = tuple(SHAPES)
@@ -368,3 +368,10 @@ def test_features_that_cannot_be_meant(gm, named):
 
 def test_scikit_learn_is_told():
     assert GaussianMixture().__sklearn_tags__().input_tags.allow_nan
+
+
+def test_a_part_has_no_prior_of_all_features():
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    prior = NormalInverseWishart(mean_prior=[0.0, 0.0, 0.0])
+    part = GaussianMixture(2, prior=prior, random_state=0).fit(X).marginal([0, 2])
+    assert part.fit(X[:, [0, 2]]).n_features_in_ == 2

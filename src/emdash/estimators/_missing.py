@@ -27,7 +27,10 @@ __all__ = ["MissingCells"]
 Array = NDArray[np.float64]
 Features = NDArray[np.intp]
 
-OF_ALL_FEATURES = ("weights_init", "means_init", "precisions_init", "callback", "checkpoint")
+OF_ALL_FEATURES = (
+    *("weights_init", "means_init", "precisions_init"),
+    *("prior", "callback", "checkpoint"),
+)
 """Parameters of the constructor that mean nothing for some of the features."""
 
 
