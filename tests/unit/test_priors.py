@@ -347,3 +347,22 @@ def test_a_prior_beyond_float64_is_refused():
     model = GaussianMixture(2, weight_concentration_prior=1e300, random_state=0)
     with pytest.raises(ValueError, match="scale sample_weight up, or weaken the prior"):
         model.fit(X, sample_weight=np.full(20, 1e-30))
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
+def test_the_objective_never_falls_with_missing_cells(covariance_type):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(80, 3)) + 2 * rng.integers(0, 2, size=(80, 1))
+    X[rng.random(X.shape) < 0.25] = np.nan
+    model = GaussianMixture(
+        3,
+        covariance_type=covariance_type,
+        prior=NormalInverseWishart(),
+        weight_concentration_prior=2.0,
+        reg_covar=0,
+        tol=1e-9,
+        max_iter=400,
+        random_state=0,
+    ).fit(X)
+    assert model.n_iter_ > 5
+    assert np.diff(model.lower_bounds_).min() > -1e-12
