@@ -18,6 +18,8 @@ from sklearn.exceptions import NotFittedError
 
 from emdash.families.agreement import belong_together, disagreeing, has_matrices
 from emdash.families.covariance import SHAPES
+from emdash.families.factors import where
+from emdash.families.forms import form_of
 from emdash.families.gaussian import GaussianParameters
 from emdash.families.shape import CovarianceShape
 from emdash.models.mixture import MixtureParameters
@@ -249,7 +251,7 @@ def _check_inverse(inverse: Array, name: str) -> None:
 
 
 def _component(shape: CovarianceShape, k: int) -> str:
-    return "all components" if shape.name == "tied" else f"component {k}"
+    return where(None if form_of(shape).shared else k)
 
 
 def _smallest(shape: CovarianceShape) -> str:
@@ -266,11 +268,10 @@ def _symmetric(array: Array, name: str, shape: CovarianceShape) -> Array:
     off = np.abs(array - turned) > 1e-5 * sigma[..., :, None] * sigma[..., None, :]
     if off.any():
         *k, i, j = (int(index) for index in np.argwhere(off)[0])
-        where = _component(shape, k[0] if k else 0)
         first, second = array[(*k, i, j)], array[(*k, j, i)]
         raise ValueError(
-            f"{name} of {where} is not symmetric: [{i}, {j}] is {first:.6g} and [{j}, {i}] is "
-            f"{second:.6g}; (A + A.T) / 2 is"
+            f"{name} of {_component(shape, k[0] if k else 0)} is not symmetric: [{i}, {j}] is "
+            f"{first:.6g} and [{j}, {i}] is {second:.6g}; (A + A.T) / 2 is"
         )
     return np.asarray(0.5 * array + 0.5 * turned)
 

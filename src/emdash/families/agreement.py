@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from emdash.families.forms import Matrix, form_of
 from emdash.families.shape import CovarianceShape
 
 __all__ = ["belong_together", "disagreeing", "has_matrices"]
@@ -31,7 +32,7 @@ GOLDEN = 0.6180339887498949
 
 def has_matrices(shape: CovarianceShape) -> bool:
     """Tell whether covariances of this shape are matrices, not variances."""
-    return shape.array_shape(1, 2)[-2:] == (2, 2)
+    return isinstance(form_of(shape), Matrix)
 
 
 def belong_together(shape: CovarianceShape, covariances: Array, factors: Array) -> bool:

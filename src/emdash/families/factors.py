@@ -9,6 +9,7 @@ Must never know: mixing weights, rows, covariance types.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -20,24 +21,37 @@ __all__ = [
     "factor_positive_precisions",
     "factor_precision_matrix",
     "factor_variances",
+    "ill_defined",
     "pack",
     "unpack",
+    "where",
 ]
 
 Array = NDArray[np.float64]
 
 
-def _ill_defined(where: str, detail: str) -> ValueError:
-    return ValueError(
+def ill_defined(details: Mapping[int | None, str]) -> str:
+    """Return in scikit-learn's words that covariances are not positive definite.
+
+    Parameters
+    ----------
+    details : dict of int or None to str
+        What is known of the covariance of each component; None stands for one that all share.
+    """
+    each = [
+        f"the covariance of {where(k)} is not positive definite ({detail})"
+        for k, detail in details.items()
+    ]
+    return (
         "Fitting the mixture model failed because some components have ill-defined empirical "
-        f"covariance: the covariance of {where} is not positive definite ({detail}), for "
-        "instance because of singleton or repeated rows. Try to decrease n_components, "
-        "increase reg_covar, or scale the input data."
+        f"covariance: {'; '.join(each)}, for instance because of singleton or repeated rows. Try "
+        "to decrease n_components, increase reg_covar, or scale the input data"
     )
 
 
-def _where(k: int | None) -> str:
-    return "all components" if k is None else f"component {k}"
+def where(component: int | None) -> str:
+    """Return whose covariance it is, in words."""
+    return "all components" if component is None else f"component {component}"
 
 
 def factor_matrices(covariances: Array, n_threads: int = 1) -> Array:
@@ -63,23 +77,23 @@ def factor_matrices(covariances: Array, n_threads: int = 1) -> Array:
     bad = factor(matrices, factors, n_threads)
     if bad < 0:
         return factors.reshape(covariances.shape)
-    where = _where(None if covariances.ndim == 2 else bad)
-    if not np.isfinite(matrices[bad]).all():
-        raise _ill_defined(where, "it holds infinity or NaN: values of X overflow when squared")
-    smallest = np.linalg.eigvalsh(matrices[bad])[0]
-    raise _ill_defined(where, f"its smallest eigenvalue is {smallest:.3g}")
+    if np.isfinite(matrices[bad]).all():
+        detail = f"its smallest eigenvalue is {np.linalg.eigvalsh(matrices[bad])[0]:.3g}"
+    else:
+        detail = "it holds infinity or NaN: values of X overflow when squared"
+    raise ValueError(ill_defined({None if covariances.ndim == 2 else bad: detail}) + ".")
 
 
 def factor_precision_matrix(precision: Array, k: int | None) -> Array:
     """Return upper-triangular ``U`` with ``U U' = precision`` (Cholesky from the last row up)."""
     if not (np.abs(precision - precision.T) <= 1e-8 + 1e-5 * np.abs(precision)).all():
-        raise ValueError(f"precisions_init of {_where(k)} should be symmetric, positive-definite")
+        raise ValueError(f"precisions_init of {where(k)} should be symmetric, positive-definite")
     try:
         flipped = np.linalg.cholesky(precision[::-1, ::-1])
     except np.linalg.LinAlgError:
         smallest = np.linalg.eigvalsh(precision)[0]
         raise ValueError(
-            f"precisions_init of {_where(k)} should be symmetric, positive-definite, but its "
+            f"precisions_init of {where(k)} should be symmetric, positive-definite, but its "
             f"smallest eigenvalue is {smallest:.3g}"
         ) from None
     return np.ascontiguousarray(flipped[::-1, ::-1])
@@ -90,7 +104,8 @@ def factor_variances(variances: Array) -> Array:
     bad = ~(np.isfinite(variances) & (variances > 0))
     if bad.any():
         k = int(np.argwhere(bad)[0][0])
-        raise _ill_defined(_where(k), f"its smallest variance is {np.min(variances[k]):.3g}")
+        detail = f"its smallest variance is {np.min(variances[k]):.3g}"
+        raise ValueError(ill_defined({k: detail}) + ".")
     return np.asarray(1.0 / np.sqrt(variances))
 
 

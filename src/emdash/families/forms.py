@@ -14,13 +14,12 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.typing import NDArray
 
-from emdash.families.covariance import CovarianceShape
+from emdash.families.moments import EPS
+from emdash.families.shape import CovarianceShape
 
 __all__ = ["Form", "form_of"]
 
 Array = NDArray[np.float64]
-
-EPS = float(np.finfo(np.float64).eps)
 
 SMALLEST = 1e-290
 """No variance is smaller: its inverse, and quotients of it, are numbers then."""

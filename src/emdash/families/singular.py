@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emdash.families.factors import ill_defined
 from emdash.families.forms import SMALLEST, Form
 
 __all__ = ["FLOOR", "Collapse", "floor_of", "floored", "narrowest", "singular_components"]
@@ -49,24 +50,15 @@ class Collapse(ValueError):
 
 def _message(statistics: Any, smallest: dict[int | None, float]) -> str:
     row = statistics.weight / statistics.n_used
-    each = [
-        f"the covariance of {where(k)} is not positive definite (its smallest eigenvalue is "
-        f"{value:.3g}"
+    details = {
+        k: f"its smallest eigenvalue is {value:.3g}"
         + ("" if k is None else f", its weight {statistics.N[k] / row:.4g} rows")
-        + ")"
         for k, value in smallest.items()
-    ]
+    }
     return (
-        "Fitting the mixture model failed because some components have ill-defined empirical "
-        f"covariance: {'; '.join(each)}, for instance because of singleton or repeated rows. Try "
-        "to decrease n_components, increase reg_covar, or scale the input data; or let the fit go "
-        "on: on_collapse='regularize', 'reseed' or 'drop', or a prior."
+        f"{ill_defined(details)}; or let the fit go on: on_collapse='regularize', 'reseed' or "
+        "'drop', or a prior."
     )
-
-
-def where(component: int | None) -> str:
-    """Return whose covariance it is, in words."""
-    return "all components" if component is None else f"component {component}"
 
 
 def singular_components(form: Form, means: Array, covariances: Array) -> dict[int | None, float]:
