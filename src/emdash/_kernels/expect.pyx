@@ -5,7 +5,8 @@ Never knows a density; a FamilyKernel supplies it.  This and threads.pyx are the
 Rows are cut into blocks; their number depends on (n, K, d) only.  Threads take blocks as they become free; each block
 has sums of its own, which are folded into the total in block order: bitwise the same result for any number of threads.
 A thread whose block is not next leaves its sums behind and goes on; whoever finishes the missing one folds them too.
-Everything is allocated before the region; inside it nothing can fail and no Python object is touched.
+Everything is allocated before the region; inside it nothing can fail and no Python object is touched.  It can be
+interrupted, between tiles (interrupt.pyx): then the handler's exception is raised, and outputs mean nothing.
 Memory: per thread a tile, K numbers per row of it and the kernel's sums, and sums that wait for their turn, of which
 there are few.  (Address space for the sums of all blocks is asked for, but pages never written to cost nothing.)
 Nothing grows with n.
@@ -21,6 +22,7 @@ from libc.math cimport INFINITY
 from libc.stdint cimport uintptr_t
 from libc.string cimport memset
 
+from emdash._kernels.interrupt cimport Watch, all_done, begin_watch, end_watch, given_up, wait_for_team
 from emdash._kernels.rows cimport (
     Rows, check_labels, check_marks, check_rows, cut_rows, load_rows, one_hot, set_aside, sum_of,
 )
@@ -29,7 +31,7 @@ from emdash._kernels.tile cimport (
     Aligned, FamilyKernel, Pruning, Strided, Tile, TileBuffers, first_bad_row, rounded, tile_buffers,
     tile_buffers_size, tile_stride,
 )
-from emdash._kernels.turns cimport BAD_ROW, HEADER, LEFT_OUT, LOG_LIKELIHOOD, WEIGHT, Turns, hand_in, take_sums
+from emdash._kernels.turns cimport BAD_ROW, HEADER, LEFT_OUT, LOG_LIKELIHOOD, WEIGHT, Turn, Turns, hand_in, take_first
 
 cdef extern from "simd/softmax.h":
     struct emdash_softmax_table:
@@ -119,7 +121,7 @@ def accumulate(FamilyKernel kernel not None, X, weights, out, Py_ssize_t n_threa
     cdef int threads = _threads(kernel, x.n, blocks, n_threads)
     cdef Py_ssize_t thread_size = _pass_size(kernel), block
     cdef Turns turns
-    turns.blocks, turns.next, turns.folding, turns.bad, turns.left_out = blocks, 0, False, -1, 0.0
+    turns.blocks, turns.taken, turns.next, turns.folding, turns.bad, turns.left_out = blocks, 0, 0, False, -1, 0.0
     turns.size = HEADER + rounded(kernel.sums_size)
     memory = numpy.empty(blocks * turns.size + 8)   # NumPy asks for huge pages: a fault for 2 MB, not for 4 kB
     cdef Strided per_block = Strided(memory, "memory", 1, "float64", True)
@@ -135,16 +137,17 @@ def accumulate(FamilyKernel kernel not None, X, weights, out, Py_ssize_t n_threa
         turns.waiting[block] = -1
         turns.free[block] = <int>(blocks - 1 - block)
     memset(turns.total, 0, size * sizeof(double))
+    cdef Watch watch
+    begin_watch(&watch, x.n * kernel.row_cost)
     emdash_lock_init(&turns.lock)
     with nogil:
         if threads > 1:
             with parallel(num_threads=threads):
-                for block in prange(blocks, schedule="dynamic", chunksize=1):
-                    _pass(kernel, &rows, block, &turns, scratch + threadid() * thread_size)
+                _pass(kernel, &rows, &turns, &watch, threadid(), scratch + threadid() * thread_size)
         else:
-            for block in range(blocks):
-                _pass(kernel, &rows, block, &turns, scratch)
+            _pass(kernel, &rows, &turns, &watch, 0, scratch)
     emdash_lock_destroy(&turns.lock)
+    end_watch(&watch)
     if left_out is not None:
         left_out[0] = turns.left_out
     return turns.bad
@@ -156,16 +159,21 @@ cdef Py_ssize_t _pass_size(FamilyKernel kernel):
             + rounded(kernel.scratch_size))
 
 
-cdef void _pass(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, Turns *turns, double *memory) noexcept nogil:
-    """The EM pass over one block, whose sums are handed in."""
-    cdef int taken
-    cdef double *sums = take_sums(turns, &taken)
-    _sum_block(kernel, rows, block, sums, sums + HEADER, memory)
-    hand_in(turns, kernel, block, taken)
+cdef void _pass(FamilyKernel kernel, const Rows *rows, Turns *turns, Watch *watch, int thread,
+                double *memory) noexcept nogil:
+    """What one thread does of an EM pass: block after block, whose sums are handed in."""
+    cdef Turn turn
+    take_first(turns, &turn)
+    while turn.sums != NULL and not watch.stopped:
+        _sum_block(kernel, rows, turn.block, turn.sums, turn.sums + HEADER, watch, thread, memory)
+        if hand_in(turns, kernel, &turn):
+            all_done(watch)
+    if thread == 0:
+        wait_for_team(watch)
 
 
 cdef void _sum_block(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, double *header, double *sums,
-                     double *memory) noexcept nogil:
+                     Watch *watch, int thread, double *memory) noexcept nogil:
     """OUT header (HEADER), sums (sums_size)."""
     cdef Py_ssize_t K = kernel.n_components, first = block * rows.block_rows, n, bad
     cdef Py_ssize_t last = min(first + rows.block_rows, rows.n)
@@ -181,6 +189,8 @@ cdef void _sum_block(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, do
     header[BAD_ROW] = -1.0
     while first < last:
         n = min(kernel.tile_rows, last - first)
+        if given_up(watch, thread, n * kernel.row_cost):
+            return
         if not load_rows(kernel, rows, first, n, &buffers, &tile) and not kernel.takes_missing:
             bad = set_aside(kernel, rows, first, n, &buffers, &tile)
             header[BAD_ROW] = <double>bad
@@ -274,6 +284,8 @@ def posterior(FamilyKernel kernel not None, X, Py_ssize_t n_threads, *, labels=N
     cdef Aligned per_thread = Aligned(threads * thread_size)
     cdef double *scratch = per_thread.data
     cdef Py_ssize_t block, bad = -1
+    cdef Watch watch
+    begin_watch(&watch, x.n * kernel.row_cost)
     with nogil:
         # the last doubles of each thread's scratch hold the first bad row it met
         for block in range(threads):
@@ -281,15 +293,16 @@ def posterior(FamilyKernel kernel not None, X, Py_ssize_t n_threads, *, labels=N
         if threads > 1:
             with parallel(num_threads=threads):
                 for block in prange(blocks, schedule="dynamic", chunksize=1):
-                    _write(kernel, &rows, block, &outputs, scratch + threadid() * thread_size,
+                    _write(kernel, &rows, block, &outputs, &watch, threadid(), scratch + threadid() * thread_size,
                            scratch + (threadid() + 1) * thread_size - 1)
         else:
             for block in range(blocks):
-                _write(kernel, &rows, block, &outputs, scratch, scratch + thread_size - 1)
+                _write(kernel, &rows, block, &outputs, &watch, 0, scratch, scratch + thread_size - 1)
         for block in range(threads):
             if scratch[(block + 1) * thread_size - 1] >= 0:
                 if bad < 0 or scratch[(block + 1) * thread_size - 1] < bad:
                     bad = <Py_ssize_t>scratch[(block + 1) * thread_size - 1]
+    end_watch(&watch)
     return bad
 
 
@@ -304,8 +317,8 @@ cdef Strided _output(array, str name, str kind, Py_ssize_t n, Py_ssize_t columns
     return view
 
 
-cdef void _write(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, const Outputs *out, double *memory,
-                 double *bad) noexcept nogil:
+cdef void _write(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, const Outputs *out, Watch *watch, int thread,
+                 double *memory, double *bad) noexcept nogil:
     """The outputs of one block.  INOUT bad: the first bad row of this thread's blocks, or -1."""
     cdef Py_ssize_t K = kernel.n_components, first = block * rows.block_rows, n, i
     cdef Py_ssize_t last = min(first + rows.block_rows, rows.n)
@@ -322,6 +335,8 @@ cdef void _write(FamilyKernel kernel, const Rows *rows, Py_ssize_t block, const 
         pruning.cut = INFINITY
     while first < last:
         n = min(kernel.tile_rows, last - first)
+        if given_up(watch, thread, n * kernel.row_cost):
+            return
         if not load_rows(kernel, rows, first, n, &buffers, &tile) and not kernel.takes_missing:
             i = first + first_bad_row(rows.x + first * rows.step, rows.step, rows.d_step, rows.is_float, n,
                                       kernel.n_features)

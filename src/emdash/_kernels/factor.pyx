@@ -25,9 +25,13 @@ cdef class _Matrices(Items):
     cdef Strided covariances    # (K, d * d)
     cdef double *scratch        # scratch_size per thread
 
+    cdef double cost(self) noexcept:
+        """Multiply-adds per component."""
+        return (<double>self.d) ** 3 / 3
+
     cdef int threads(self, Py_ssize_t K, Py_ssize_t n_threads) except -1:
         """At most n_threads, and not more than the work is worth."""
-        cdef double worth = K * (<double>self.d) ** 3 / 3 / THREAD_COST
+        cdef double worth = K * self.cost() / THREAD_COST
         return team_size(min(n_threads, K, <Py_ssize_t>min(worth, 1e6)))
 
 
@@ -76,7 +80,7 @@ def covariances(N, S, shift, out, Py_ssize_t n_threads=1):
     work.S = _matrices(S, "S", K, d * (d + 1) // 2)
     work.shift = _matrices(shift, "shift", K, d)
     work.covariances = _matrices(out, "out", K, d * d, True)
-    run_items(work, K, work.threads(K, n_threads))
+    run_items(work, K, work.threads(K, n_threads), work.cost())
 
 
 def factor(covariances, out, Py_ssize_t n_threads=1):
@@ -99,7 +103,7 @@ def factor(covariances, out, Py_ssize_t n_threads=1):
     cdef Aligned memory = Aligned(threads * work.scratch_size + K)
     work.scratch = memory.data
     work.good = memory.data + threads * work.scratch_size
-    run_items(work, K, threads)
+    run_items(work, K, threads, work.cost())
     for k in range(K):
         if work.good[k] == 0.0:
             return k

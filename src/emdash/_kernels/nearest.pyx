@@ -13,6 +13,7 @@ import numpy
 
 from libc.string cimport memcpy
 
+from emdash._kernels.interrupt cimport Watch, begin_watch, end_watch, given_up
 from emdash._kernels.threads cimport current_isa
 from emdash._kernels.tile cimport Aligned, FamilyKernel, Strided, Tile, tile_stride
 
@@ -105,6 +106,8 @@ def settle(X, points, used, labels, margins, center, changes, *, double least, d
     cdef Py_ssize_t i, found = 0, bad = -1
     for i in range(1 + K + K * d):
         s.changes[i] = 0.0
+    cdef Watch watch
+    begin_watch(&watch, <double>s.n * K * d)
     with nogil:
         for i in range(s.n):
             if not 0 <= s.labels[i] < K:
@@ -117,10 +120,13 @@ def settle(X, points, used, labels, margins, center, changes, *, double least, d
             index[found] = i
             found += 1
             if found == TILE_ROWS:
+                if given_up(&watch, 0, <double>found * K * d):
+                    break
                 _settle_tile(bound, &s, index, found, scratch.data)
                 found = 0
-        if found > 0:
+        if found > 0 and not watch.stopped:
             _settle_tile(bound, &s, index, found, scratch.data)
+    end_watch(&watch)
     if bad >= 0:
         raise ValueError(f"labels[{bad}] is {s.labels[bad]}, but there are {K} points")
 

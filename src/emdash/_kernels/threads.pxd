@@ -33,4 +33,4 @@ cdef class Items:
     """Independent pieces of work, numbered from 0; whoever has time takes the next."""
     cdef void run(self, Py_ssize_t index, int thread) noexcept nogil
 
-cdef void run_items(Items items, Py_ssize_t n, int threads) noexcept
+cdef int run_items(Items items, Py_ssize_t n, int threads, double work) except -1

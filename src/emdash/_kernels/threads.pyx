@@ -10,6 +10,8 @@ import os
 
 from cython.parallel cimport parallel, prange, threadid
 
+from emdash._kernels.interrupt cimport Watch, begin_watch, end_watch, given_up
+
 cdef extern from *:
     """
     #ifdef _OPENMP
@@ -55,19 +57,28 @@ cdef class Items:
         pass
 
 
-cdef void run_items(Items items, Py_ssize_t n, int threads) noexcept:
-    """Run all, without the GIL.  IN threads: as team_size permits."""
+cdef int run_items(Items items, Py_ssize_t n, int threads, double work) except -1:
+    """Run all, without the GIL, or until a signal's handler raises.
+
+    IN threads: as team_size permits; work: multiply-adds of one piece, roughly.
+    """
     cdef Py_ssize_t i
+    cdef Watch watch
     if threads > 1:
         team_started()
+    begin_watch(&watch, n * work)
     with nogil:
         if threads > 1:
             with parallel(num_threads=threads):
                 for i in prange(n, schedule="dynamic", chunksize=1):
-                    items.run(i, threadid())
+                    if not given_up(&watch, threadid(), work):
+                        items.run(i, threadid())
         else:
             for i in range(n):
-                items.run(i, 0)
+                if not given_up(&watch, 0, work):
+                    items.run(i, 0)
+    end_watch(&watch)
+    return 0
 
 
 def openmp_enabled():

@@ -1,7 +1,7 @@
 """Sums of blocks join the total in block order, whoever finishes first, and nobody waits.
 
 A thread whose block is not next leaves its sums behind and goes on; whoever finishes the missing one folds them too.
-Never knows rows or densities.  Cost: a lock taken three times per block of some thousand rows.
+Never knows rows or densities.  Cost: a lock taken twice per block of some thousand rows.
 """
 
 from emdash._kernels.threads cimport emdash_lock, emdash_lock_set, emdash_lock_unset
@@ -18,7 +18,7 @@ cdef enum:
 cdef struct Turns:
     # the sums of finished blocks, on their way into the total in block order; everything below is under the lock
     emdash_lock lock
-    Py_ssize_t blocks, next     # how many there are; whose turn it is
+    Py_ssize_t blocks, taken, next      # how many there are; how many have been begun; whose turn it is
     bint folding                # somebody is at it
     int *waiting                # (blocks) the sums of a finished block, -1 before
     int *free                   # (blocks) a stack: the last used are in the cache
@@ -30,12 +30,29 @@ cdef struct Turns:
     double left_out
 
 
-cdef inline double *take_sums(Turns *turns, int *taken) noexcept nogil:
-    emdash_lock_set(&turns.lock)
+cdef struct Turn:
+    # the block that a thread is at
+    Py_ssize_t block
+    int where               # its place among the sums
+    double *sums            # there; NULL: no block is left
+
+
+cdef inline void _take(Turns *turns, Turn *turn) noexcept nogil:
+    """The next block, under the lock."""
+    turn.sums = NULL
+    if turns.taken == turns.blocks:
+        return
+    turn.block = turns.taken
+    turns.taken += 1
     turns.n_free -= 1
-    taken[0] = turns.free[turns.n_free]
+    turn.where = turns.free[turns.n_free]
+    turn.sums = turns.sums + turn.where * turns.size
+
+
+cdef inline void take_first(Turns *turns, Turn *turn) noexcept nogil:
+    emdash_lock_set(&turns.lock)
+    _take(turns, turn)
     emdash_lock_unset(&turns.lock)
-    return turns.sums + taken[0] * turns.size
 
 
 cdef inline void _add(Turns *turns, FamilyKernel kernel, const double *sums) noexcept nogil:
@@ -47,19 +64,25 @@ cdef inline void _add(Turns *turns, FamilyKernel kernel, const double *sums) noe
     kernel.fold(sums + HEADER, turns.total + 2)
 
 
-cdef inline void hand_in(Turns *turns, FamilyKernel kernel, Py_ssize_t block, int taken) noexcept nogil:
-    """The block's sums join the total, now or when all blocks before it have; nobody waits."""
+cdef inline bint hand_in(Turns *turns, FamilyKernel kernel, Turn *turn) noexcept nogil:
+    """The block's sums join the total, now or when all blocks before it have; nobody waits.  INOUT turn: the next block.
+    True: now all have."""
+    cdef int where
+    cdef bint complete = False
     emdash_lock_set(&turns.lock)
-    turns.waiting[block] = taken
+    turns.waiting[turn.block] = turn.where
     if not turns.folding:
         turns.folding = True
         while turns.next < turns.blocks and turns.waiting[turns.next] >= 0:
-            taken = turns.waiting[turns.next]
+            where = turns.waiting[turns.next]
             emdash_lock_unset(&turns.lock)
-            _add(turns, kernel, turns.sums + taken * turns.size)
+            _add(turns, kernel, turns.sums + where * turns.size)
             emdash_lock_set(&turns.lock)
-            turns.free[turns.n_free] = taken
+            turns.free[turns.n_free] = where
             turns.n_free += 1
             turns.next += 1
         turns.folding = False
+        complete = turns.next == turns.blocks
+    _take(turns, turn)
     emdash_lock_unset(&turns.lock)
+    return complete
