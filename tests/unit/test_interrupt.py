@@ -90,7 +90,7 @@ def start(X):
 
 
 def interrupt(source, **settings):
-    estimator = GaussianMixture(**SETTINGS, **settings)
+    estimator = GaussianMixture(**{**SETTINGS, **settings})
     with pytest.raises(KeyboardInterrupt) as caught:
         estimator.fit(source)
     (note,) = caught.value.__notes__
@@ -141,6 +141,42 @@ def test_a_checkpoint_goes_on_in_another_process(n_threads, X, start, tmp_path):
     assert again.loaded == 2 + (12 - estimator.n_iter_) * CHUNKS
     expected = GaussianMixture(**SETTINGS, **settings).fit(Interrupted(X, when=None))
     assert_holds(found, expected, passes=12)
+
+
+def test_in_the_middle_of_an_array_in_memory(monkeypatch):
+    """An array is one chunk, of which the kernel has a second to go."""
+    from emdash._kernels import expect
+
+    passes, accumulate = [], expect.accumulate
+
+    def spied(kernel, rows, weights, out, n_threads, **settings):
+        def press_ctrl_c():
+            while not out[1] and time.monotonic() < until:  # the weight of the rows added so far
+                time.sleep(0.001)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        until = time.monotonic() + 30
+        passes.append(out)
+        if len(passes) == 2:
+            threading.Thread(target=press_ctrl_c).start()
+        return accumulate(kernel, rows, weights, out, n_threads, **settings)
+
+    X = np.random.default_rng(0).normal(size=(300_000, 40))
+    start = {
+        "n_components": 80,
+        "means_init": X[:80],
+        "weights_init": np.ones(80) / 80,
+        "precisions_init": [np.eye(40)] * 80,
+        "n_threads": 1,
+    }
+    monkeypatch.setattr(expect, "accumulate", spied)
+    estimator, note = interrupt(X, **start)
+    assert note.startswith("The fit was interrupted after pass 1.")
+    first, second = passes
+    assert first[1] == len(X)
+    assert 0 < second[1] < len(X)
+    shorter = GaussianMixture(**{**start, "tol": 0.0, "max_iter": 1}).fit(X)
+    assert_holds(estimator, shorter, passes=1)
 
 
 def test_of_several_starts_the_best_is_kept(X):

@@ -21,7 +21,7 @@ cdef void wait_for_team(Watch *watch) noexcept nogil
 
 
 cdef inline bint given_up(Watch *watch, int thread, double work) noexcept nogil:
-    """Asked by every thread of the team before each piece of work; thread 0 is the caller's.  IN work: multiply-adds."""
+    """Asked by every thread of a team before each piece of work; thread 0 is the caller's.  IN work: multiply-adds."""
     if thread == 0:
         watch.work += work
         if watch.work > LOOK:

@@ -4,13 +4,13 @@ Never knows what is computed.  Python runs the handler of a signal in its main t
 is one bytecode.  So where the main thread is the caller, it takes the GIL ten times a second and runs the handlers that
 are due.  If one raises, all threads leave out what is left, and the exception is raised when the GIL is held again; if
 none does, the kernel goes on, to the same bits.  A kernel can be interrupted, and still cannot fail.
-The other threads of the team never take the GIL; nor does a caller that is not the main thread (a part of a file, a task
-of Dask): whoever waits for such a one is interrupted at once, and ends it after the chunk.
+The other threads of the team never take the GIL.  Nor does a caller that is not the main thread (a part of a file, a
+task of Dask): whoever waits for it is interrupted at once, and ends it after the chunk.
 The caller's thread goes on looking while it waits for the last blocks of the others: with 12 threads and 16 blocks that
 may be half of the pass.
 Not noticed before it is over: one tile or matrix that takes longer (thousands of features).
-Cost: per tile an addition; the clock (20 ns) after LOOK multiply-adds; the GIL a microsecond, or where another thread of
-Python holds it the 5 ms after which that gives it up.  Work of less than LOOK does nothing at all.
+Cost: per tile an addition; the clock (20 ns) after LOOK multiply-adds; the GIL a microsecond, or where another thread
+of Python holds it the 5 ms after which that gives it up.  A call of less than LOOK is not watched: some 20 ns.
 Lost: asking Python in every tile; a signal handler of our own (the user has one); cutting an array into several calls
 (other bits).
 """
@@ -46,7 +46,7 @@ cdef double INTERVAL = 0.1      # seconds from one look for signals to the next
 
 
 cdef int begin_watch(Watch *watch, double work) except -1:
-    """To be called just before the GIL is released.  IN work: multiply-adds in all, roughly.  OUT watch."""
+    """To be called just before the GIL is released; `end_watch` must follow.  IN work: multiply-adds, roughly."""
     watch.stopped = False
     watch.work = -INFINITY
     watch.looked = 0.0
@@ -61,7 +61,7 @@ cdef int begin_watch(Watch *watch, double work) except -1:
 
 
 cdef int end_watch(Watch *watch) except -1:
-    """To be called when the GIL is held again, before anything that could raise.  Raises what the handler has raised."""
+    """To be called when the GIL is held again, before anything that could raise.  Raises what a handler has raised."""
     if watch.done != NULL:
         PyThread_acquire_lock(watch.done, NOWAIT_LOCK)  # only to be sure that it is held, and can be released
         PyThread_release_lock(watch.done)

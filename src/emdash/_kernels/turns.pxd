@@ -65,8 +65,8 @@ cdef inline void _add(Turns *turns, FamilyKernel kernel, const double *sums) noe
 
 
 cdef inline bint hand_in(Turns *turns, FamilyKernel kernel, Turn *turn) noexcept nogil:
-    """The block's sums join the total, now or when all blocks before it have; nobody waits.  INOUT turn: the next block.
-    True: now all have."""
+    """The block's sums join the total, now or when all blocks before it have; nobody waits.  OUT turn: the next block.
+    Returns whether all have now."""
     cdef int where
     cdef bint complete = False
     emdash_lock_set(&turns.lock)
