@@ -7,6 +7,7 @@ compute meanwhile.
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +53,7 @@ class Hdf5Source(SlicedSource):
         self.path = Path(file)
         self.name = f"{self.path}::{self.inside}"
         self.stamp = None if self._open_dataset is not None else FileStamp.of(self.path)
+        self._sums: dict[tuple[int, int], tuple[Any, int]] = {}
         with self._dataset() as found:
             self.stored = self.finest = found.chunks[0] if found.chunks else 1
             self._seen = found.shape, found.dtype
@@ -88,13 +90,35 @@ class Hdf5Source(SlicedSource):
                     f"{self._seen[1]}, now {dataset.shape} and {dataset.dtype}"
                 )
 
+            written = None if self._open_dataset is None else _last_write(dataset.file)
+
             def read(start: int, stop: int) -> NDArray[Any]:
                 rows = np.empty((stop - start, self.n_features), self.dtype)
                 if rows.size:
                     dataset.read_direct(rows, np.s_[start:stop])
+                    if written is not None:
+                        self._check_sum(written, start, stop, rows)
                 return rows
 
             yield read
+
+    def _check_sum(self, written: Any, start: int, stop: int, rows: NDArray[Any]) -> None:
+        """Refuse rows that are others than when they were first read.
+
+        Whoever gives an open dataset may write to its file, and to other datasets of it with
+        good reason: so a file that was written to makes rows suspect, and a checksum decides. It
+        takes 0.25 ns per byte, in the first pass only as long as nobody writes.
+        """
+        before, first = self._sums.get((start, stop), (None, None))
+        if before == written:
+            return
+        found = zlib.crc32(rows.data)
+        if first not in (None, found):
+            raise ValueError(
+                f"X changed between passes: rows {start} to {stop - 1} of {self.name} were written "
+                "after they were first read. Fit again when it is complete, or fit to a copy"
+            )
+        self._sums[start, stop] = written, found
 
     def __getstate__(self) -> dict[str, Any]:
         if self._open_dataset is not None and self._open_dataset.file.driver == "core":
@@ -102,7 +126,19 @@ class Hdf5Source(SlicedSource):
                 f"{self.name} lies in the memory of this process: write the file to disk and give "
                 "'file.h5::dataset'"
             )
-        return {**self.__dict__, "_open_dataset": None}
+        return {**self.__dict__, "_open_dataset": None, "_sums": {}}
+
+
+def _last_write(file: Any) -> tuple[int, int] | None:
+    """Return what changes when an open file is written to; None if it is read-only or no file.
+
+    What the library holds back is written first; if that is nothing, it takes 2 microseconds.
+    """
+    if file.mode == "r" or file.driver != "sec2":
+        return None
+    file.flush()
+    found = os.fstat(file.id.get_vfd_handle())
+    return found.st_mtime_ns, found.st_size
 
 
 def _datasets(file: Any, h5py: Any) -> list[str]:
