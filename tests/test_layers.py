@@ -20,6 +20,9 @@ PYTHON = sorted(SOURCE.rglob("*.py"))
 CYTHON = sorted([*SOURCE.rglob("*.pyx"), *SOURCE.rglob("*.pxd")])
 C = sorted(SOURCE.rglob("*.h"))
 
+ROOT = Path(__file__).parents[1]
+TESTS = sorted([*ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/*.py")])
+
 BELOW_ESTIMATORS = {"em", "chunk", "statistics", "sources", "engines", "families", "models"}
 MAY_IMPORT = {
     "_kernels": {"_kernels"},
@@ -120,7 +123,7 @@ def our_layers(names):
 
 
 def name_of(path):
-    return path.relative_to(SOURCE).as_posix()
+    return path.relative_to(SOURCE if path.is_relative_to(SOURCE) else ROOT).as_posix()
 
 
 @pytest.mark.parametrize("path", PYTHON, ids=name_of)
@@ -172,7 +175,7 @@ def test_openmp_is_in_one_loop(path):
     assert may or not found, f"{found}"
 
 
-@pytest.mark.parametrize("path", PYTHON + CYTHON + C, ids=name_of)
+@pytest.mark.parametrize("path", PYTHON + CYTHON + C + TESTS, ids=name_of)
 def test_files_are_short(path):
     assert len(path.read_text().splitlines()) <= 400
 
@@ -180,6 +183,7 @@ def test_files_are_short(path):
 def test_something_was_read():
     assert len(PYTHON) > 20
     assert {path.name for path in CYTHON} >= {"expect.pyx", "gaussian.pyx", "tile.pxd"}
+    assert {name_of(path) for path in TESTS} >= {"tests/test_layers.py", "benchmarks/fits.py"}
     assert "families" in our_layers(imported(SOURCE / "models" / "mixture.py"))
     assert "dask" in imported(SOURCE / "engines" / "dask.py")
     assert "emdash._kernels.tile" in {name for path in CYTHON for name in cimported(path)}

@@ -85,11 +85,6 @@ def test_part_length(n_chunks, most):
     assert length == 1 or -(-n_chunks // (length // 2)) > max(1, most)  # and no longer
 
 
-def test_nothing_to_add():
-    with pytest.raises(ValueError, match="no chunks"):
-        fold([])
-
-
 # ------------------------------------------------------------------ this machine
 
 

@@ -39,7 +39,7 @@ def expected_failures(estimator):
     """None for one component. The check compares fits of other rows in another order."""
     if estimator.n_components == 1:
         return {}
-    reason = "starts are drawn by row number; from a given start: tests/unit/test_weights.py"
+    reason = "starts are drawn by row number; from a given start: tests/unit/weights"
     return {"check_sample_weight_equivalence_on_dense_data": reason}
 
 

@@ -34,11 +34,9 @@ __all__ = [
     "rows_per_chunk",
 ]
 
-CHUNK_BYTES = 8 << 20
-"""Size of the chunks that emdash itself cuts.
-
-8 to 32 MB read fastest (`docs/architecture.md`, "Chunk size"); memory is one chunk
-per thread, so the lower end.
+CHUNK_BYTES = 4 << 20
+"""Size of the chunks that emdash itself cuts: those of all threads stay in the cache between
+reading and computing (`docs/architecture.md`, "Chunk size").
 """
 
 Part = Callable[[], Iterator[Chunk]]
