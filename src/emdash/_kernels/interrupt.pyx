@@ -10,7 +10,7 @@ The caller's thread goes on looking while it waits for the last blocks of the ot
 may be half of the pass.
 Not noticed before it is over: one tile or matrix that takes longer (thousands of features).
 Cost: per tile an addition; the clock (20 ns) after LOOK multiply-adds; the GIL a microsecond, or where another thread
-of Python holds it the 5 ms after which that gives it up.  A call of less than LOOK is not watched: some 20 ns.
+of Python holds it the 5 ms after which that gives it up.  A call of less than LOOK is not watched: 30 ns in all.
 Lost: asking Python in every tile; a signal handler of our own (the user has one); cutting an array into several calls
 (other bits).
 """
