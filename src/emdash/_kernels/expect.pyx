@@ -1,10 +1,10 @@
 """The one parallel loop: log-densities, responsibilities and sums of independent rows, tile by tile.
 
-Never knows a density; a FamilyKernel supplies it.  This and threads.pyx are the only files that know OpenMP.
+Never knows a density; a FamilyKernel supplies it.  Here and in threads.pyx are the only parallel regions.
 
 Rows are cut into blocks; their number depends on (n, K, d) only.  Threads take blocks as they become free; each block
-has sums of its own, which are folded into the total in block order: bitwise the same result for any number of threads.
-A thread whose block is not next leaves its sums behind and goes on; whoever finishes the missing one folds them too.
+has sums of its own, which are folded into the total in block order (turns.pxd): bitwise the same result for any number
+of threads.
 Everything is allocated before the region; inside it nothing can fail and no Python object is touched.  It can be
 interrupted, between tiles (interrupt.pyx): then the handler's exception is raised, and outputs mean nothing.
 Memory: per thread a tile, K numbers per row of it and the kernel's sums, and sums that wait for their turn, of which
@@ -26,12 +26,14 @@ from emdash._kernels.interrupt cimport Watch, all_done, begin_watch, end_watch, 
 from emdash._kernels.rows cimport (
     Rows, check_labels, check_marks, check_rows, cut_rows, load_rows, one_hot, set_aside, sum_of,
 )
-from emdash._kernels.threads cimport emdash_lock_destroy, emdash_lock_init, team_size, team_started
+from emdash._kernels.threads cimport team_size, team_started
 from emdash._kernels.tile cimport (
     Aligned, FamilyKernel, Pruning, Strided, Tile, TileBuffers, first_bad_row, rounded, tile_buffers,
     tile_buffers_size, tile_stride,
 )
-from emdash._kernels.turns cimport BAD_ROW, HEADER, LEFT_OUT, LOG_LIKELIHOOD, WEIGHT, Turn, Turns, hand_in, take_first
+from emdash._kernels.turns cimport (
+    BAD_ROW, HEADER, LEFT_OUT, LOG_LIKELIHOOD, WEIGHT, Turn, Turns, begin_turns, end_turns, hand_in, take_first,
+)
 
 cdef extern from "simd/softmax.h":
     struct emdash_softmax_table:
@@ -119,9 +121,8 @@ def accumulate(FamilyKernel kernel not None, X, weights, out, Py_ssize_t n_threa
         rows.labels_step = given.step
     cdef Py_ssize_t blocks = (x.n + rows.block_rows - 1) // rows.block_rows
     cdef int threads = _threads(kernel, x.n, blocks, n_threads)
-    cdef Py_ssize_t thread_size = _pass_size(kernel), block
+    cdef Py_ssize_t thread_size = _pass_size(kernel)
     cdef Turns turns
-    turns.blocks, turns.taken, turns.next, turns.folding, turns.bad, turns.left_out = blocks, 0, 0, False, -1, 0.0
     turns.size = HEADER + rounded(kernel.sums_size)
     memory = numpy.empty(blocks * turns.size + 8)   # NumPy asks for huge pages: a fault for 2 MB, not for 4 kB
     cdef Strided per_block = Strided(memory, "memory", 1, "float64", True)
@@ -132,21 +133,17 @@ def accumulate(FamilyKernel kernel not None, X, weights, out, Py_ssize_t n_threa
     turns.total = <double *>total.data
     turns.waiting = <int *>lists.data
     turns.free = turns.waiting + blocks
-    turns.n_free = <int>blocks
-    for block in range(blocks):
-        turns.waiting[block] = -1
-        turns.free[block] = <int>(blocks - 1 - block)
     memset(turns.total, 0, size * sizeof(double))
     cdef Watch watch
     begin_watch(&watch, x.n * kernel.row_cost)
-    emdash_lock_init(&turns.lock)
+    begin_turns(&turns, blocks, threads > 1)
     with nogil:
         if threads > 1:
             with parallel(num_threads=threads):
                 _pass(kernel, &rows, &turns, &watch, threadid(), scratch + threadid() * thread_size)
         else:
             _pass(kernel, &rows, &turns, &watch, 0, scratch)
-    emdash_lock_destroy(&turns.lock)
+    end_turns(&turns)
     end_watch(&watch)
     if left_out is not None:
         left_out[0] = turns.left_out
