@@ -14,6 +14,10 @@ before = dict(os.environ)
 import emdash._kernels
 assert dict(os.environ) == before
 """
+RUNTIME = """
+import emdash._kernels
+print("libgomp" in open("/proc/self/maps").read())
+"""
 
 
 def loaded(**settings):
@@ -34,6 +38,9 @@ def loaded(**settings):
     not (openmp_enabled() and sys.platform == "linux"), reason="only GCC's runtime spins this long"
 )
 def test_threads_do_not_spin_for_long_unless_told_to():
+    found = subprocess.run([sys.executable, "-c", RUNTIME], capture_output=True, text=True)
+    if found.stdout.strip() == "False":
+        pytest.skip("built with another runtime, which does not know GOMP_SPINCOUNT")
     assert "GOMP_SPINCOUNT = '1000'" in loaded()
     assert "GOMP_SPINCOUNT = '12345'" in loaded(GOMP_SPINCOUNT="12345")
     assert "OMP_WAIT_POLICY = 'ACTIVE'" in loaded(OMP_WAIT_POLICY="active")
