@@ -32,7 +32,7 @@ extensions = [
     )
     for path in sorted(Path("src/emdash/_kernels").glob("*.pyx"))
 ]
-for extension in extensions:  # the two files that know OpenMP; chain.pyx will be the third
+for extension in extensions:  # the modules that are built with OpenMP
     if extension.name.rpartition(".")[2] not in ("expect", "threads"):
         continue
     if not no_openmp and not add_openmp_flags_if_available(extension):
