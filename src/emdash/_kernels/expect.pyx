@@ -56,7 +56,7 @@ cdef Py_ssize_t FEWEST_BLOCKS = 16      # of a long enough array, however large 
 cdef double BLOCKS_MEMORY = 8e6         # bytes of statistics that all blocks together zero and fold
 cdef double CUT = 60.0                  # bits: K 2^-60 of a row's total may go missing from the sums and log p(x)
 cdef double OUTPUT_CUT = 1100.0         # responsibilities: below this they are exactly 0 anyway (softmax.h)
-cdef double THREAD_COST = 1.25e6        # multiply-adds that pay for each thread of a team: some 50 microseconds
+cdef double THREAD_COST = 1.4e6         # multiply-adds that pay for each thread of a team: some 50 microseconds
 
 
 cdef struct Outputs:
@@ -73,12 +73,11 @@ cdef struct Outputs:
     Py_ssize_t filled_step, filled_d_step
 
 
-cdef int _threads(FamilyKernel kernel, Py_ssize_t n, Py_ssize_t blocks, Py_ssize_t wanted) except -1:
-    """Threads that pay: not more than wanted, than blocks, nor than the work is worth."""
+cdef int _threads(double work, Py_ssize_t blocks, Py_ssize_t wanted) except -1:
+    """Threads that pay: not more than wanted, than blocks, nor than the work is worth.  IN work: multiply-adds."""
     if wanted < 1:
         raise ValueError(f"n_threads must be at least 1, not {wanted}")
-    cdef double worth = n * kernel.row_cost / THREAD_COST
-    cdef int threads = team_size(min(wanted, blocks, <Py_ssize_t>min(worth, 1e6)))
+    cdef int threads = team_size(min(wanted, blocks, <Py_ssize_t>min(work / THREAD_COST, 1e6)))
     if threads > 1:
         team_started()
     return threads
@@ -120,7 +119,8 @@ def accumulate(FamilyKernel kernel not None, X, weights, out, Py_ssize_t n_threa
         rows.labels = given.data
         rows.labels_step = given.step
     cdef Py_ssize_t blocks = (x.n + rows.block_rows - 1) // rows.block_rows
-    cdef int threads = _threads(kernel, x.n, blocks, n_threads)
+    cdef double work = x.n * kernel.row_cost
+    cdef int threads = _threads(work if labels is None else work / 2, blocks, n_threads)
     cdef Py_ssize_t thread_size = _pass_size(kernel)
     cdef Turns turns
     turns.size = HEADER + rounded(kernel.sums_size)
@@ -135,7 +135,7 @@ def accumulate(FamilyKernel kernel not None, X, weights, out, Py_ssize_t n_threa
     turns.free = turns.waiting + blocks
     memset(turns.total, 0, size * sizeof(double))
     cdef Watch watch
-    begin_watch(&watch, x.n * kernel.row_cost)
+    begin_watch(&watch, work)
     begin_turns(&turns, blocks, threads > 1)
     with nogil:
         if threads > 1:
@@ -274,7 +274,7 @@ def posterior(FamilyKernel kernel not None, X, Py_ssize_t n_threads, *, labels=N
         outputs.noise = <const double *>g.data
     cdef Rows rows = cut_rows(kernel, x, 960)
     cdef Py_ssize_t blocks = (x.n + rows.block_rows - 1) // rows.block_rows
-    cdef int threads = _threads(kernel, x.n, blocks, n_threads)
+    cdef int threads = _threads(x.n * _output_cost(kernel, &outputs), blocks, n_threads)
     cdef Py_ssize_t thread_size = (tile_buffers_size(kernel) + (kernel.n_components + 2) * tile_stride(kernel)
                                    + (kernel.n_features * tile_stride(kernel) if f is not None else 0)
                                    + rounded(kernel.scratch_size) + 8)
@@ -301,6 +301,12 @@ def posterior(FamilyKernel kernel not None, X, Py_ssize_t n_threads, *, labels=N
                     bad = <Py_ssize_t>scratch[(block + 1) * thread_size - 1]
     end_watch(&watch)
     return bad
+
+
+cdef double _output_cost(FamilyKernel kernel, const Outputs *out) noexcept:
+    """Multiply-adds per row: half of an EM pass, without exponentials if nothing but the largest is asked for."""
+    cdef bint exponentials = out.log_likelihood != NULL or out.responsibilities != NULL or out.filled != NULL
+    return kernel.row_cost / 2 + (20.0 + 10.0 * kernel.n_components if exponentials else 0.0)
 
 
 cdef Strided _output(array, str name, str kind, Py_ssize_t n, Py_ssize_t columns):

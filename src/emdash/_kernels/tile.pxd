@@ -56,7 +56,7 @@ cdef class FamilyKernel:
     cdef Py_ssize_t unset_size      # how many of them, at the end, need not begin as 0
     cdef Py_ssize_t scratch_size    # doubles of scratch both hooks share
     cdef Py_ssize_t block_rows      # fewest rows worth a set of sums of their own
-    cdef double row_cost            # multiply-adds per row, roughly: how many threads pay, when to look for signals
+    cdef double row_cost            # multiply-adds per row of an EM pass, roughly: threads that pay, looks for signals
     cdef bint single                # the EM pass runs in float32: the two hooks below take the place of those above
     cdef double single_zero         # bits: what the float32 log-densities are relative to
     cdef double single_floor        # bits: a tile with a row of less density than this goes to the float64 hooks
