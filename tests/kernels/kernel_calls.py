@@ -1,6 +1,7 @@
 """The kernels' calls with their outputs allocated."""
 
 import numpy as np
+import twins
 
 from emdash._kernels import expect
 from emdash._kernels.gaussian import DiagonalKernel, FullKernel, SphericalKernel, TiedKernel
@@ -12,6 +13,14 @@ KERNELS = {
     "spherical": SphericalKernel,
 }
 SHAPES = tuple(KERNELS)
+THREADED = ((4, 3, 30000), (10, 16, 9000), (3, 40, 20000))  # (K, d, n) that are worth a team
+
+
+def example(shape="full", K=3, d=4, n=700, seed=0):
+    """A kernel and rows for it."""
+    rng = np.random.default_rng(seed)
+    parameters = twins.random_parameters(shape, K, d, rng)
+    return KERNELS[shape](*parameters), twins.random_rows(parameters, n, rng)
 
 
 def statistics(kernel, X, weights=None, n_threads=1):

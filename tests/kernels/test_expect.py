@@ -7,15 +7,9 @@ import tracemalloc
 import numpy as np
 import pytest
 import twins
-from kernel_calls import KERNELS, SHAPES, posterior, statistics
+from kernel_calls import KERNELS, SHAPES, THREADED, example, posterior, statistics
 
 from emdash._kernels import expect, threads
-
-
-def example(shape="full", K=3, d=4, n=700, seed=0):
-    rng = np.random.default_rng(seed)
-    parameters = twins.random_parameters(shape, K, d, rng)
-    return KERNELS[shape](*parameters), twins.random_rows(parameters, n, rng)
 
 
 def misaligned(X):
@@ -89,9 +83,10 @@ def test_weights_of_any_stride():
         assert (statistics(kernel, X, view) == wanted).all()
 
 
-@pytest.mark.parametrize(("K", "d", "n"), [(4, 3, 30000), (10, 16, 9000), (3, 40, 5000)])
+@pytest.mark.parametrize(("K", "d", "n"), THREADED)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_threads_change_no_bit(shape, K, d, n, isa):
+    """That these run on a team: test_threads.py."""
     kernel, X = example(shape, K, d, n)
     weights = np.random.default_rng(1).random(n)
     for w in (None, weights):
@@ -229,6 +224,9 @@ def test_isas_agree():
         threads._select_isa(name)
         kernels[name], X = example(K=6, d=12)
     threads._select_isa(before)
-    wanted = statistics(kernels["scalar"], X)
-    for kernel in kernels.values():  # a kernel keeps the instruction set it was bound to
-        np.testing.assert_allclose(statistics(kernel, X), wanted, rtol=1e-12, atol=1e-11)
+    # a kernel keeps the instruction set it was bound to
+    sums = {name: statistics(kernel, X) for name, kernel in kernels.items()}
+    for values in sums.values():
+        np.testing.assert_allclose(values, sums["scalar"], rtol=1e-12, atol=1e-11)
+    # and they are not one and the same code: each adds in an order of its own
+    assert len({values.tobytes() for values in sums.values()}) == len(kernels)

@@ -5,10 +5,14 @@ import platform
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from kernel_calls import example, statistics
 
 from emdash._kernels import threads
+
+HERE = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
 
 
 def run(program, prefix=(), **environment):
@@ -30,10 +34,17 @@ def test_names():
         threads._select_isa("sse9")
 
 
-@pytest.mark.parametrize("name", threads.available_isas())
-def test_the_environment_forces_an_instruction_set(name):
-    done = run("from emdash._kernels import threads; print(threads.isa())", EMDASH_ISA=name)
-    assert done.stdout.strip() == name
+BITS = """
+from kernel_calls import example, statistics
+from emdash._kernels import threads
+print(threads.isa(), statistics(*example(K=6, d=12)).tobytes().hex())
+"""
+
+
+def test_the_environment_forces_an_instruction_set(isa):
+    """The bits tell which code has run: no two sets agree in all, see test_isas_agree."""
+    done = run(HERE + BITS, EMDASH_ISA=isa)
+    assert done.stdout.split() == [isa, statistics(*example(K=6, d=12)).tobytes().hex()]
 
 
 UNAVAILABLE = {"sse9", "avx512", "avx2"}.difference(threads.available_isas())
@@ -92,24 +103,78 @@ def test_a_forked_child_does_not_hang():
 
 
 TEAM = """
-import os, numpy as np
-from emdash._kernels import expect
-from emdash._kernels.gaussian import FullKernel
-kernel = FullKernel(np.zeros(4), np.zeros((4, 10)), np.stack([np.eye(10)] * 4))
-X = np.zeros((100000, 10))
-out, labels = np.empty(kernel.statistics_size), np.empty(len(X), dtype=np.intp)
-def threads(n):
-    expect.accumulate(kernel, X[:n], None, out, 2)
-    expect.posterior(kernel, X[:n], 2, labels=labels[:n])
+import os
+import numpy as np
+from kernel_calls import SHAPES, THREADED, example, posterior, statistics
+from emdash._kernels import expect, factor
+
+def tasks():
     return len(os.listdir("/proc/self/task"))
-before = threads(1)
-print(threads(3000) - before, threads(100000) - before)
+
+def team(call, *arguments):  # in a child: the threads of a team stay
+    child = os.fork()
+    if child == 0:
+        before = tasks()
+        call(*arguments)
+        os._exit(11 if tasks() > before else 10)
+    return {10: False, 11: True}[os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])]
+
+def accumulate(shape, d, K, n, **labels):
+    kernel, X = example(shape, K, d, n)
+    expect.accumulate(kernel, X, None, np.empty(kernel.statistics_size), 2, **labels)
+
+def known(shape, d, K, n):
+    accumulate(shape, d, K, n, labels=np.zeros(n, dtype=np.intp))
+
+def labels(shape, d, K, n):
+    expect.posterior(*example(shape, K, d, n), 2, labels=np.empty(n, dtype=np.intp))
+
+def log_likelihood(shape, d, K, n):
+    expect.posterior(*example(shape, K, d, n), 2, log_likelihood=np.empty(n))
+
+def responsibilities(shape, d, K, n):
+    expect.posterior(*example(shape, K, d, n), 2, responsibilities=np.empty((n, K)))
+
+def covariances(d, K):
+    S, shift = np.ones((K, d * (d + 1) // 2)), np.zeros((K, d))
+    factor.covariances(np.ones(K), S, shift, np.empty((K, d, d)), 2)
+
+def factors(d, K):
+    factor.factor(np.stack([np.eye(d)] * K), np.empty((K, d, d)), 2)
+
+for call, *case, little, enough in (
+    (accumulate, "full", 10, 4, 3000, 9000),
+    (accumulate, "full", 1, 4, 20000, 60000),
+    (accumulate, "tied", 2, 8, 10000, 30000),
+    (known, "diag", 10, 10, 6500, 19000),
+    (labels, "full", 10, 10, 2500, 7500),
+    (labels, "full", 2, 8, 16000, 47000),
+    (labels, "full", 1, 4, 40000, 120000),
+    (labels, "tied", 10, 10, 7500, 22000),
+    (labels, "diag", 10, 10, 6500, 19000),
+    (labels, "spherical", 10, 10, 10000, 28000),
+    (log_likelihood, "full", 10, 10, 2200, 6500),
+    (responsibilities, "diag", 10, 10, 5000, 13000),
+    (covariances, 100, 15, 45),
+    (covariances, 46, 64, 200),
+    (factors, 16, 80, 240),
+):
+    if team(call, *case, little):
+        print("a team for", call.__name__, *case, little)
+    if not team(call, *case, enough):
+        print("no team for", call.__name__, *case, enough)
+for shape in SHAPES:
+    for K, d, n in THREADED:
+        kernel, X = example(shape, K, d, n)
+        if not team(statistics, kernel, X, None, 2) or not team(posterior, kernel, X, 2):
+            print("test_threads_change_no_bit is of one thread for", shape, K, d, n)
+print("done")
 """
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are not counted here")
 @pytest.mark.skipif(not threads.openmp_enabled(), reason="built without OpenMP")
 def test_little_work_starts_no_team():
-    """3000 rows, (d, K) = (10, 4), take 70 microseconds."""
-    done = run(TEAM)
-    assert done.stdout.split() == ["0", "1"], done.stderr
+    """Little takes 60 to 90 microseconds on one thread, enough takes three times that."""
+    done = run(HERE + TEAM)
+    assert done.stdout == "done\n", done.stderr
