@@ -46,7 +46,7 @@ from emdash.models.passes import Expect
 __all__ = ["Peaks", "Time", "Work", "main", "significant", "work"]
 
 SIGNIFICANT = 2.0**-54
-"""A smaller responsibility changes no sum; kernels for d > 16 leave it out."""
+"""Kernels for d > 16 leave smaller responsibilities out (of rare components even smaller ones)."""
 
 DENSE_UP_TO = 16
 """Number of features up to which kernels add every component of every row."""

@@ -1,4 +1,4 @@
-"""What is left out of a pass - components by a bound, small responsibilities - is below 1e-13.
+"""What is left out of a pass, by a bound or for being small, is below 1e-13 of every sum.
 
 The compiled pass against sums that leave out nothing: responsibilities from the dense kernel's own
 log-densities (those are never left out when they are asked for), summed in extended precision.
@@ -14,16 +14,16 @@ from emdash._kernels import expect
 PROMISED = 1e-13
 
 
-def dense_sums(shape, kernel, parameters, X):
+def dense_sums(shape, kernel, parameters, X, w):
     """Fields of the statistics as (K, ...) with the sums of the absolute values of their terms."""
     log_densities = posterior(kernel, X)[0].astype(twins.EXACT)
     largest = log_densities.max(axis=1, keepdims=True)
     exponentials = np.exp(log_densities - largest)
     total = exponentials.sum(axis=1, keepdims=True)
     log_likelihood = (largest + np.log(total))[:, 0]
-    r = exponentials / total
+    r = w[:, None] * exponentials / total
     K, d = parameters[1].shape
-    fields = [(log_likelihood.sum()[None], abs(log_likelihood).sum()[None]), (r.sum(0), r.sum(0))]
+    fields = [((w @ log_likelihood)[None], (w @ abs(log_likelihood))[None]), (r.sum(0), r.sum(0))]
     lower = np.tril_indices(d)
     F, S = [], []
     for k in range(K):
@@ -35,19 +35,20 @@ def dense_sums(shape, kernel, parameters, X):
             S.append((r[:, k] @ (x**2),) * 2)
     if shape == "tied":
         x = X.astype(twins.EXACT) - parameters[3]
-        S.append(tuple((y.T @ y)[lower] for y in (x, abs(x))))
+        S.append(tuple(((w[:, None] * y).T @ y)[lower] for y in (x, abs(x))))
     if shape == "spherical":
         S = [(value.sum()[None], scale.sum()[None]) for value, scale in S]
     return [*fields, *(tuple(map(np.stack, zip(*field, strict=True))) for field in (F, S))]
 
 
-def check(shape, parameters, X):
+def check(shape, parameters, X, w=None):
     """Hold the pass against the dense sums; return the fraction of pairs it left out."""
     kernel, left_out = KERNELS[shape](*parameters), np.zeros(1)
     out = np.empty(kernel.statistics_size)
-    assert expect.accumulate(kernel, X, None, out, 1, left_out=left_out) == -1
-    fields = dense_sums(shape, kernel, parameters, X)
-    assert out[1] == len(X)
+    assert expect.accumulate(kernel, X, w, out, 1, left_out=left_out) == -1
+    w = np.ones(len(X)) if w is None else w
+    fields = dense_sums(shape, kernel, parameters, X, w.astype(twins.EXACT))
+    assert out[1] == w.sum()
     pieces = np.split(np.delete(out, 1), np.cumsum([value.size for value, _ in fields])[:-1])
     N = fields[1][0]
     for found, (value, scale) in zip(pieces, fields, strict=True):
@@ -74,3 +75,22 @@ def test_what_is_left_out_changes_no_statistic(shape, d, K, separation, isa):
         assert share > 0.3
     else:
         assert share == 0 or (shape == "full" and d >= 12 and separation > 1)
+
+
+@pytest.mark.parametrize(("log2_weight", "d"), [(-54, 20), (-58, 14), (-64, 40)])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_many_small_responsibilities_of_a_rare_component_add_up(shape, d, log2_weight, isa):
+    """It holds one row; 500 others weigh a million each and belong to it by less than 2^-54."""
+    rng = np.random.default_rng(d)
+    K = 12
+    means = np.zeros((K, d))
+    means[1:, 0], means[1:, 1] = 3, 40 * np.arange(K - 1)
+    one = {"full": np.stack([np.eye(d)] * K), "tied": np.eye(d), "diag": np.ones((K, d))}
+    offsets = np.r_[log2_weight * np.log(2), np.full(K - 1, -np.log(K))] - d / 2 * np.log(2 * np.pi)
+    parameters = (offsets, means, one.get(shape, np.ones(K)))
+    parameters += (means.mean(axis=0),) if shape == "tied" else ()
+    X = means[1 + rng.integers(K - 1, size=500)] + rng.normal(size=(500, d))
+    X[0] = 0
+    X[0, 0] = -20
+    share = check(shape, parameters, X, np.r_[1.0, np.full(499, 2.0**20)])
+    assert share > 0.3 or shape != "full"

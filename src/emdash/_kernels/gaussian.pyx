@@ -16,6 +16,8 @@ import numpy
 from libc.math cimport INFINITY
 
 from emdash._kernels.bodies cimport EMDASH_DIRECTIONS, emdash_gaussian_tables
+from emdash._kernels.rare cimport cuts_of, slacks_of, weight_bits
+from emdash._kernels.screen cimport Screen
 from emdash._kernels.threads cimport current_isa
 from emdash._kernels.tile cimport Aligned, FamilyKernel, Strided, Tile, own_copies, rounded, tile_stride
 
@@ -37,18 +39,20 @@ cdef class GaussianKernel(FamilyKernel):
     cdef Aligned means          # (K, rounded(d)), zeros behind d
     cdef Aligned offsets, ones  # (K,) bits; scale of the distances in them
     cdef Py_ssize_t full        # rounded(d)
+    cdef Aligned cuts, slacks   # (K,) see rare.pyx
 
     cdef _bind(self, arrays, str shapes):
         """IN arrays: log_offsets, means, ...; shapes: one word of K and d per array, e.g. "K Kd Kdd"."""
         self.isa = current_isa()
         self.table = emdash_gaussian_tables[self.isa]
         copies = self.arrays = own_copies(arrays, shapes)
-        self.n_components, self.n_features = copies[1].shape
-        cdef Py_ssize_t K = self.n_components, d = self.n_features, k, j
+        cdef Py_ssize_t K = copies[1].shape[0], d = copies[1].shape[1], k, j
+        self.n_components, self.n_features = K, d
         cdef const double *means = _data(copies[1])
         cdef const double *offsets = _data(copies[0])
         self.full = rounded(d)
         self.means, self.offsets, self.ones = Aligned(K * self.full), Aligned(K), Aligned(K)
+        self.cuts = self.slacks = Aligned(K)    # neither is read below FEWEST_SCREENED features
         for k in range(K):
             self.offsets.data[k] = offsets[k] * LOG2_E
             self.ones.data[k] = 1.0
@@ -59,6 +63,18 @@ cdef class GaussianKernel(FamilyKernel):
         self.block_rows = 4080
         self.needs_rows = d > 16
 
+    cdef _weigh(self, scales):
+        """IN scales (K or 1, d): the diagonals of the factors."""
+        if self.n_features >= FEWEST_SCREENED:
+            bits = weight_bits(self.arrays[0], scales)
+            self.cuts, self.slacks = cuts_of(bits), slacks_of(bits)
+
+    cdef void _moments(self, bint squares, const Tile *tile, const double *responsibilities,
+                       double *sums) noexcept nogil:
+        self.table.moments(squares, self.n_components, self.n_features, tile.columns, tile.stride, tile.rows,
+                           tile.row_stride, tile.n, tile.padded, responsibilities, tile.weights, self.cuts.data,
+                           self.means.data, sums)
+
     def __reduce__(self):
         return type(self), self.arrays
 
@@ -68,15 +84,6 @@ cdef const double *_data(array) except NULL:
     cdef Strided view = Strided(array, "array", array.ndim, "float64") if array.ndim <= 2 else Strided(
         array.reshape(-1), "array", 1, "float64")
     return <const double *>view.data
-
-
-cdef struct Screen:
-    # scratch of a tile; see simd/screen.h
-    double *guessed     # (stride) log-density of the row's guess
-    double *floor       # (stride) components below are ruled out
-    int *order          # (n) rows sorted by guess
-    int *start          # (K + 1) where each component's rows begin in it
-    int *index          # (n) rows of one component
 
 
 cdef class FullKernel(GaussianKernel):
@@ -95,6 +102,7 @@ cdef class FullKernel(GaussianKernel):
 
     def __init__(self, log_offsets, means, precisions_cholesky):
         self._bind((log_offsets, means, precisions_cholesky), "K Kd Kdd")
+        self._weigh(self.arrays[2].diagonal(axis1=1, axis2=2))
         cdef Py_ssize_t K = self.n_components, d = self.n_features, k
         cdef const double *upper = _data(self.arrays[2])
         self.factor_size = self.table.factor_size(d)
@@ -189,7 +197,7 @@ cdef class FullKernel(GaussianKernel):
             tile.pruning.cut = INFINITY
 
     cdef void _bound(self, const Tile *tile, double *bound, double *scratch, Screen *s) noexcept nogil:
-        """OUT bound (K, stride): no log-density is above; s: every row's guess and what it says about the others."""
+        """OUT bound (K, stride): no log-density is above, by `slacks`; s: each row's guess, and what it rules out."""
         cdef Py_ssize_t K = self.n_components, stride = tile.stride, k, i
         cdef double *z = scratch + self.table.whiten_scratch(self.n_features)
         cdef double *label = z + self.padded_m * stride
@@ -203,7 +211,8 @@ cdef class FullKernel(GaussianKernel):
         for k in range(K):
             self.table.quadratic_form(
                 self.m, z, stride, tile.padded, self.marginal_means.data + k * self.m,
-                self.marginal_factors.data + k * self.marginal_size, self.offsets.data[k], bound + k * stride, NULL)
+                self.marginal_factors.data + k * self.marginal_size, self.offsets.data[k] + self.slacks.data[k],
+                bound + k * stride, NULL)
         self.table.guess(K, tile.n, bound, stride, label, s.order, s.start)
         for k in range(K):
             if s.start[k + 1] > s.start[k]:
@@ -255,13 +264,13 @@ cdef class FullKernel(GaussianKernel):
             for k in range(self.n_components):
                 self.table.scatter_panels(
                     self.n_features, tile.rows, tile.row_stride, tile.padded, responsibilities + k * tile.stride,
-                    tile.weights, self.means.data + k * self.full,
+                    tile.weights, self.cuts.data[k], self.means.data + k * self.full,
                     sums + self.n_components * self.scatter_size + k * self.panels_size, scratch)
             return
         for k in range(self.n_components):
             self.table.scatter(
                 self.n_features, tile.columns, tile.stride, tile.rows, tile.row_stride, tile.padded,
-                responsibilities + k * tile.stride, tile.weights, self.means.data + k * self.full,
+                responsibilities + k * tile.stride, tile.weights, self.cuts.data[k], self.means.data + k * self.full,
                 sums + k * self.scatter_size, scratch)
 
     cdef void fold(self, const double *sums, double *statistics) noexcept nogil:
@@ -286,6 +295,7 @@ cdef class TiedKernel(GaussianKernel):
 
     def __init__(self, log_offsets, means, precisions_cholesky, center):
         self._bind((log_offsets, means, precisions_cholesky, center), "K Kd dd d")
+        self._weigh(self.arrays[2].diagonal()[None])
         cdef Py_ssize_t K = self.n_components, d = self.n_features, i
         log_offsets, means, upper, center = self.arrays
         whitened = numpy.ascontiguousarray(((means - center)[:, :, None] * upper).sum(axis=1) * BITS_ROOT)
@@ -310,11 +320,9 @@ cdef class TiedKernel(GaussianKernel):
 
     cdef void accumulate(self, const Tile *tile, const double *responsibilities, double *sums,
                          double *scratch) noexcept nogil:
-        self.table.moments(False, self.n_components, self.n_features, tile.columns, tile.stride, tile.rows,
-                           tile.row_stride, tile.n, tile.padded, responsibilities, tile.weights, self.means.data,
-                           sums)
+        self._moments(False, tile, responsibilities, sums)
         self.table.scatter(self.n_features, tile.columns, tile.stride, tile.rows, tile.row_stride, tile.padded,
-                           tile.weights, tile.weights, self.center.data, sums + self.moments_size,
+                           tile.weights, tile.weights, 0.0, self.center.data, sums + self.moments_size,
                            scratch + self.n_features * tile.stride)
 
     cdef void fold(self, const double *sums, double *statistics) noexcept nogil:
@@ -329,6 +337,7 @@ cdef class DiagonalKernel(GaussianKernel):
 
     def __init__(self, log_offsets, means, precisions_cholesky):
         self._bind((log_offsets, means, precisions_cholesky), "K Kd Kd")
+        self._weigh(self.arrays[2])
         cdef Py_ssize_t K = self.n_components, d = self.n_features
         inverse = (self.arrays[2] * BITS_ROOT) ** 2
         self.packed = Aligned(2 * K * d)
@@ -343,9 +352,7 @@ cdef class DiagonalKernel(GaussianKernel):
 
     cdef void accumulate(self, const Tile *tile, const double *responsibilities, double *sums,
                          double *scratch) noexcept nogil:
-        self.table.moments(True, self.n_components, self.n_features, tile.columns, tile.stride, tile.rows,
-                           tile.row_stride, tile.n, tile.padded, responsibilities, tile.weights, self.means.data,
-                           sums)
+        self._moments(True, tile, responsibilities, sums)
 
     cdef void fold(self, const double *sums, double *statistics) noexcept nogil:
         cdef Py_ssize_t K = self.n_components, d = self.n_features
@@ -360,6 +367,7 @@ cdef class SphericalKernel(GaussianKernel):
 
     def __init__(self, log_offsets, means, precisions_cholesky):
         self._bind((log_offsets, means, precisions_cholesky), "K Kd K")
+        self._weigh(numpy.broadcast_to(self.arrays[2][:, None], self.arrays[1].shape))
         cdef Py_ssize_t K = self.n_components, d = self.n_features, k
         self.packed = Aligned(K * d)
         self.table.pack_distance(K, d, _data(self.arrays[1]), NULL, self.packed.data)
@@ -380,9 +388,7 @@ cdef class SphericalKernel(GaussianKernel):
                          double *scratch) noexcept nogil:
         if not tile.fresh:
             self.log_density(tile, scratch + self.n_components * tile.stride, scratch)
-        self.table.moments(False, self.n_components, self.n_features, tile.columns, tile.stride, tile.rows,
-                           tile.row_stride, tile.n, tile.padded, responsibilities, tile.weights, self.means.data,
-                           sums)
+        self._moments(False, tile, responsibilities, sums)
         self.table.weighted_sum(self.n_components, tile.padded, tile.stride, responsibilities, scratch,
                                 sums + self.moments_size)
 

@@ -30,12 +30,12 @@ cdef extern from "simd/gaussian_table.h":
         Py_ssize_t (*scatter_size)(Py_ssize_t d) noexcept nogil
         Py_ssize_t (*scatter_scratch)(Py_ssize_t d) noexcept nogil
         void (*scatter)(Py_ssize_t d, const double *x, Py_ssize_t stride, const double *rows_x, Py_ssize_t row_stride,
-                        Py_ssize_t rows, const double *resp, const double *weights, const double *mean, double *sums,
-                        double *scratch) noexcept nogil
+                        Py_ssize_t rows, const double *resp, const double *weights, double cut, const double *mean,
+                        double *sums, double *scratch) noexcept nogil
         Py_ssize_t (*panels_size)(Py_ssize_t d) noexcept nogil
         Py_ssize_t (*panels_scratch)(Py_ssize_t d) noexcept nogil
         void (*scatter_panels)(Py_ssize_t d, const double *rows_x, Py_ssize_t row_stride, Py_ssize_t rows,
-                               const double *resp, const double *weights, const double *mean, double *sums,
+                               const double *resp, const double *weights, double cut, const double *mean, double *sums,
                                double *scratch) noexcept nogil
         void (*fold_panels)(Py_ssize_t d, const double *sums, double *N, double *F, double *S) noexcept nogil
         void (*scatter_fold)(Py_ssize_t d, const double *sums, double *N, double *F, double *S) noexcept nogil
@@ -47,7 +47,8 @@ cdef extern from "simd/gaussian_table.h":
         Py_ssize_t (*moments_size)(int squares, Py_ssize_t K, Py_ssize_t d) noexcept nogil
         void (*moments)(int squares, Py_ssize_t K, Py_ssize_t d, const double *x, Py_ssize_t stride,
                         const double *rows_x, Py_ssize_t row_stride, Py_ssize_t rows, Py_ssize_t padded,
-                        const double *resp, const double *weights, const double *means, double *sums) noexcept nogil
+                        const double *resp, const double *weights, const double *cuts, const double *means,
+                        double *sums) noexcept nogil
         void (*moments_fold)(int squares, Py_ssize_t K, Py_ssize_t d, const double *sums, double *N, double *F,
                              double *S) noexcept nogil
         void (*weighted_sum)(Py_ssize_t K, Py_ssize_t rows, Py_ssize_t stride, const double *resp, const double *f,

@@ -17,6 +17,7 @@ cdef class MissingKernel(FamilyKernel):
     cdef const emdash_missing_table *own
     cdef tuple arrays           # the constructor's arguments, float64, C-ordered, own copies
     cdef Aligned weights        # (K,) log-weights in bits
+    cdef Aligned cuts           # (K,) responsibilities up to these need not be added
     cdef Aligned means          # (K, full), zeros behind d
     cdef Aligned about          # (K, full) what the sums are taken about, less the mean
     cdef Aligned origin         # (full,) zeros

@@ -21,6 +21,7 @@ from libc.math cimport isnan, sqrt
 
 from emdash._kernels.gaussian cimport gaussian_table
 from emdash._kernels.missing_bodies cimport emdash_missing_tables
+from emdash._kernels.rare cimport cuts_of
 from emdash._kernels.rows cimport sum_of
 from emdash._kernels.threads cimport current_isa
 from emdash._kernels.tile cimport Aligned, FamilyKernel, Strided, Tile, own_copies, rounded, tile_stride
@@ -72,6 +73,7 @@ cdef class MissingKernel(FamilyKernel):
         self.takes_missing = True
         self.full = rounded(d)
         self.weights = copy_of(copies[0] * LOG2_E, K, 1, 1)
+        self.cuts = cuts_of(copies[0] * LOG2_E)
         self.means = copy_of(copies[1], K, d, self.full)
         self.about = copy_of(copies[4] - copies[1], K, d, self.full)
         self.origin = copy_of(numpy.zeros(d), 1, d, self.full)
@@ -242,7 +244,8 @@ cdef class VarianceKernel(MissingKernel):
         cdef const double *about = self.about.data + k * self.full
         cdef double *spare = scratch + self.at_spare
         self.table.moments(not self.spherical, 1, d, filled, tile.stride, self._rows(tile, filled, scratch), self.full,
-                           tile.n, tile.padded, responsibilities, tile.weights, about, moments)
+                           tile.n, tile.padded, responsibilities, tile.weights, self.cuts.data + k, about,
+                           moments)
         if self.spherical:
             self.table.distance(False, 1, d, filled, tile.stride, tile.padded, about, self.zero.data, self.one.data,
                                 spare, scratch + self.at_offsets)

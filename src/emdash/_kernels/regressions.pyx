@@ -177,10 +177,10 @@ cdef class MatrixKernel(MissingKernel):
         cdef const double *about = self.about.data + k * self.full
         if self.tied:
             self.table.moments(False, 1, self.n_features, filled, tile.stride, rows_x, self.full, tile.n, tile.padded,
-                               responsibilities, tile.weights, about, moments)
+                               responsibilities, tile.weights, self.cuts.data + k, about, moments)
             about = self.center.data + k * self.full
         self.table.scatter(self.n_features, filled, tile.stride, rows_x, self.full, tile.padded, responsibilities,
-                           tile.weights, about, scatter, scratch + self.at_table)
+                           tile.weights, self.cuts.data[k], about, scatter, scratch + self.at_table)
 
     cdef void fold(self, const double *sums, double *statistics) noexcept nogil:
         cdef Py_ssize_t K = self.n_components, d = self.n_features, P = d * (d + 1) // 2, k, p

@@ -29,12 +29,12 @@ struct emdash_gaussian_table {
     ptrdiff_t (*scatter_size)(ptrdiff_t d);
     ptrdiff_t (*scatter_scratch)(ptrdiff_t d);
     void (*scatter)(ptrdiff_t d, const double *x, ptrdiff_t stride, const double *rows_x, ptrdiff_t row_stride,
-                    ptrdiff_t rows, const double *resp, const double *weights, const double *mean, double *sums,
-                    double *scratch);
+                    ptrdiff_t rows, const double *resp, const double *weights, double cut, const double *mean,
+                    double *sums, double *scratch);
     ptrdiff_t (*panels_size)(ptrdiff_t d);
     ptrdiff_t (*panels_scratch)(ptrdiff_t d);
     void (*scatter_panels)(ptrdiff_t d, const double *rows_x, ptrdiff_t row_stride, ptrdiff_t rows, const double *resp,
-                           const double *weights, const double *mean, double *sums, double *scratch);
+                           const double *weights, double cut, const double *mean, double *sums, double *scratch);
     void (*fold_panels)(ptrdiff_t d, const double *sums, double *N, double *F, double *S);
     void (*scatter_fold)(ptrdiff_t d, const double *sums, double *N, double *F, double *S);
     void (*pack_distance)(ptrdiff_t K, ptrdiff_t d, const double *means, const double *inverse, double *packed);
@@ -44,7 +44,7 @@ struct emdash_gaussian_table {
     ptrdiff_t (*moments_size)(int squares, ptrdiff_t K, ptrdiff_t d);
     void (*moments)(int squares, ptrdiff_t K, ptrdiff_t d, const double *x, ptrdiff_t stride, const double *rows_x,
                     ptrdiff_t row_stride, ptrdiff_t rows, ptrdiff_t padded, const double *resp, const double *weights,
-                    const double *means, double *sums);
+                    const double *cuts, const double *means, double *sums);
     void (*moments_fold)(int squares, ptrdiff_t K, ptrdiff_t d, const double *sums, double *N, double *F, double *S);
     void (*weighted_sum)(ptrdiff_t K, ptrdiff_t rows, ptrdiff_t stride, const double *resp, const double *f, double *sums);
     void (*weighted_sum_fold)(ptrdiff_t K, const double *sums, double *S);

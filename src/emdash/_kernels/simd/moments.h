@@ -4,7 +4,7 @@
  * d <= 16, "lanes": rows along the vectors, VL partial sums per entry, added once per block of rows.
  * d > 16, "features": features along the vectors, r broadcast, no lanes: lanes of (K, d) = (256, 64) would be 2 MiB, and
  *   clearing and folding them made the pass 2.3x slower.  Costs the padding of d to a multiple of VL.  One component at a
- *   time over its own rows, those with r > 2^-54 w: diagonal (64, 64) at 18 of 64 components per row 1.4x, (256, 64) at 5
+ *   time over its own rows, those with r > cut w: diagonal (64, 64) at 18 of 64 components per row 1.4x, (256, 64) at 5
  *   of 64 1.6x faster than all rows in blocks of components; when all components overlap 1-4 % slower (tied (64, 64): 1.1x
  *   faster at 18 of 64, 1.2x slower at all, as each component reads the tile from L2).  Lost: shorter tiles that fit L1.
  * Register blocks: the sums stay in registers over the tile; without squares (lanes) r and the means do, too, because loads
@@ -115,11 +115,12 @@ EMDASH_INLINE void EMDASH_NAME(moments_lanes)(const int squares, ptrdiff_t K, pt
 
 EMDASH_INLINE void EMDASH_NAME(moments_features)(const int squares, ptrdiff_t K, ptrdiff_t full, const double *rows_x,
                                                  ptrdiff_t row_stride, ptrdiff_t rows, const double *resp, ptrdiff_t stride,
-                                                 const double *weights, const double *means, double *F, double *S) {
+                                                 const double *weights, const double *cuts, const double *means,
+                                                 double *F, double *S) {
     int index[EMDASH_LONGEST_TILE];
     double chosen[EMDASH_LONGEST_TILE];
     for (ptrdiff_t k = 0; k < K; k++, resp += stride, means += full, F += full, S += full) {
-        const ptrdiff_t found = EMDASH_NAME(significant)(rows, resp, weights, index, chosen);
+        const ptrdiff_t found = EMDASH_NAME(significant)(rows, resp, weights, cuts[k], index, chosen);
         for (ptrdiff_t j = 0, c; j < full && found; j += c * EMDASH_VL) {
             c = (full - j) / EMDASH_VL;
 #define EMDASH_CASE(C) \
@@ -158,7 +159,8 @@ EMDASH_FUNCTION void EMDASH_NAME(weighted_sum)(ptrdiff_t K, ptrdiff_t rows, ptrd
  * OUT sums (moments_size) +=. */
 EMDASH_FUNCTION void EMDASH_NAME(moments)(int squares, ptrdiff_t K, ptrdiff_t d, const double *x, ptrdiff_t stride,
                                           const double *rows_x, ptrdiff_t row_stride, ptrdiff_t rows, ptrdiff_t padded,
-                                          const double *resp, const double *weights, const double *means, double *sums) {
+                                          const double *resp, const double *weights, const double *cuts,
+                                          const double *means, double *sums) {
     const ptrdiff_t full = (d + 7) / 8 * 8;
     double *const F = sums + K * EMDASH_VL, *const S = F + K * (d <= 16 ? d * EMDASH_VL : full);
     EMDASH_NAME(weighted_sum)(K, padded, stride, resp, NULL, sums);
@@ -167,9 +169,9 @@ EMDASH_FUNCTION void EMDASH_NAME(moments)(int squares, ptrdiff_t K, ptrdiff_t d,
     else if (d <= 16)
         EMDASH_NAME(moments_lanes)(0, K, d, x, stride, padded, resp, means, full, F, S);
     else if (squares)
-        EMDASH_NAME(moments_features)(1, K, full, rows_x, row_stride, rows, resp, stride, weights, means, F, S);
+        EMDASH_NAME(moments_features)(1, K, full, rows_x, row_stride, rows, resp, stride, weights, cuts, means, F, S);
     else
-        EMDASH_NAME(moments_features)(0, K, full, rows_x, row_stride, rows, resp, stride, weights, means, F, S);
+        EMDASH_NAME(moments_features)(0, K, full, rows_x, row_stride, rows, resp, stride, weights, cuts, means, F, S);
 }
 
 /* IN sums.  OUT += N (K), F (K, d), S (K, d) or NULL. */

@@ -2,7 +2,7 @@
  *
  * d(d+1)/2 multiply-adds per row.  Two forms, by d:
  * d <= 16, "lanes": scatter_small.h.
- * d > 16, and smaller d on tiles where most components are ruled out (screen.h), "panels": rows with r > 2^-54 w are
+ * d > 16, and smaller d on tiles where most components are ruled out (screen.h), "panels": rows with r > cut w are
  *   gathered as sqrt(r) (x - mu) into panels that fit L1, and an outer-product register kernel (BAND x 3 VL) adds their
  *   products: no lanes, and components that share no rows cost nothing.
  *   With overlapping components gathering costs nothing measurable; on separated data it halves the pass.
@@ -11,7 +11,6 @@
  */
 #ifndef EMDASH_SCATTER_NAMES
 #define EMDASH_SCATTER_NAMES
-#define EMDASH_CUT 0x1p-54
 #endif
 
 static ptrdiff_t EMDASH_NAME(panel_bands)(ptrdiff_t d) { return (d + EMDASH_BAND - 1) / EMDASH_BAND; }
@@ -77,15 +76,16 @@ static void EMDASH_NAME(multiply_panel)(ptrdiff_t d, ptrdiff_t m, const double *
     }
 }
 
-/* The rows that count.  OUT index, chosen (found): which, and their resp.  Returns how many.
+/* The rows that count: resp above `cut` of their weight.  OUT index, chosen (found): which, and their resp.  Returns how
+ * many.
  * Without a branch: which rows count is as good as random, and a missed guess costs more than the copy. */
-EMDASH_INLINE ptrdiff_t EMDASH_NAME(significant)(ptrdiff_t rows, const double *resp, const double *weights, int *index,
-                                                 double *chosen) {
+EMDASH_INLINE ptrdiff_t EMDASH_NAME(significant)(ptrdiff_t rows, const double *resp, const double *weights, double cut,
+                                                 int *index, double *chosen) {
     ptrdiff_t found = 0;
     for (ptrdiff_t i = 0; i < rows; i++) {
         index[found] = (int)i;
         chosen[found] = resp[i];
-        found += resp[i] > EMDASH_CUT * weights[i];
+        found += resp[i] > cut * weights[i];
     }
     return found;
 }
@@ -129,12 +129,12 @@ static void EMDASH_NAME(fill_panel)(ptrdiff_t full, ptrdiff_t slab, ptrdiff_t m,
  * (rows); mean (padded(d)).  OUT sums (panels_size(d)) +=.  SCRATCH (panels_scratch(d)). */
 EMDASH_FUNCTION void EMDASH_NAME(scatter_panels)(ptrdiff_t d, const double *rows_x, ptrdiff_t row_stride,
                                                  ptrdiff_t rows, const double *resp, const double *weights,
-                                                 const double *mean, double *sums, double *scratch) {
+                                                 double cut, const double *mean, double *sums, double *scratch) {
     const ptrdiff_t capacity = EMDASH_NAME(panel_rows)(d), full = EMDASH_NAME(padded)(d);
     double *const root = scratch, *const panel = scratch + 2 * EMDASH_LONGEST_TILE;
     double *const F = sums + 8, *const S = F + full;
     int *const index = (int *)(scratch + EMDASH_LONGEST_TILE);
-    const ptrdiff_t found = EMDASH_NAME(significant)(rows, resp, weights, index, root);
+    const ptrdiff_t found = EMDASH_NAME(significant)(rows, resp, weights, cut, index, root);
     sums[0] += EMDASH_NAME(take_roots)(found, root);
     for (ptrdiff_t first = 0; first < found; first += capacity) {
         const ptrdiff_t m = found - first < capacity ? found - first : capacity;
@@ -168,11 +168,12 @@ EMDASH_FUNCTION void EMDASH_NAME(fold_panels)(ptrdiff_t d, const double *sums, d
  * (scatter_scratch). */
 EMDASH_FUNCTION void EMDASH_NAME(scatter)(ptrdiff_t d, const double *x, ptrdiff_t stride, const double *rows_x,
                                           ptrdiff_t row_stride, ptrdiff_t rows, const double *resp,
-                                          const double *weights, const double *mean, double *sums, double *scratch) {
+                                          const double *weights, double cut, const double *mean, double *sums,
+                                          double *scratch) {
     if (d <= 16)
         EMDASH_NAME(scatter_lanes)(d, x, stride, rows, resp, mean, sums);
     else
-        EMDASH_NAME(scatter_panels)(d, rows_x, row_stride, rows, resp, weights, mean, sums, scratch);
+        EMDASH_NAME(scatter_panels)(d, rows_x, row_stride, rows, resp, weights, cut, mean, sums, scratch);
 }
 
 /* IN sums (scatter_size(d)).  OUT += N (1), F (d), each may be NULL, S (packed lower triangle, d(d+1)/2). */
