@@ -18,12 +18,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-__all__ = ["Arrays", "Kind", "check_target", "read_archive", "write_archive", "write_atomically"]
+__all__ = [
+    "Arrays",
+    "Kind",
+    "check_apart",
+    "check_target",
+    "read_archive",
+    "write_archive",
+    "write_atomically",
+]
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -67,6 +77,48 @@ def check_target(path: str | os.PathLike[str]) -> None:
         raise FileNotFoundError(f"there is no directory {path.parent}: create it first")
     if not os.access(path.parent, os.W_OK):
         raise PermissionError(f"cannot write to the directory {path.parent}")
+
+
+def check_apart(written: str | os.PathLike[str], *read: str | os.PathLike[str]) -> None:
+    """Refuse to write over what is read, before any work is done.
+
+    Parameters
+    ----------
+    written : str or path-like
+        The file, or the directory of a Zarr array, that will be replaced.
+    *read : str or path-like
+        Files and directories, or ``path::name`` in one, also as a URL. What is elsewhere, such as
+        ``s3://bucket``, cannot be replaced.
+
+    Raises
+    ------
+    ValueError
+        If `written` is one of them, by whatever links, lies in it, or holds it.
+    """
+    target = Path(os.path.realpath(written))
+    for name in read:
+        for place in _places(os.fspath(name)):
+            if any(_same(target, path) for path in (place, *place.parents)):
+                raise ValueError(f"writing {written} would replace {name}, which is {USED}")
+            if any(_same(folder, place) for folder in target.parents):
+                raise ValueError(f"{written} lies in {name}, which is {USED}")
+
+
+USED = "used, too: give another path to write to"
+
+
+def _places(read: str) -> set[Path]:
+    """Return where on this machine that is, with and without a name in it."""
+    paths = {read, read.partition("::")[0]}
+    local = {
+        url2pathname(urlsplit(path).path) if path.startswith(("file://", "local://")) else path
+        for path in paths
+    }
+    return {Path(os.path.realpath(path)) for path in local if "://" not in path}
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one == other or (one.exists() and other.exists() and one.samefile(other))
 
 
 @contextmanager

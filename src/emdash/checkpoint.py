@@ -268,7 +268,8 @@ class Keeper:
 
     def _compare(self, what: str, there: Mapping[str, Any]) -> None:
         here = self._identity[what]
-        for name in {**there, **here}:
+        # the entry that is only a warning comes last: "the fit goes on" is said of one that does
+        for name in sorted({**there, **here}, key=lambda name: name == PLAN):
             a, b = there.get(name), here.get(name)
             alike = what == "data" and (name == GRAPH or a is None or b is None or _agree(a, b))
             if a == b or alike:

@@ -22,6 +22,7 @@ COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
 INIT_PARAMS = ("kmeans", "k-means++", "random", "random_from_data")
 
 FILE = click.Path(path_type=Path)
+DATA = click.Path()  # as it was given: a URL is no path of this machine
 POSITIVE = click.IntRange(min=1)
 SEED = click.IntRange(0, 2**32 - 1)
 
@@ -96,7 +97,7 @@ def main() -> None:
         "emdash fit measurements.npy -k 64 --checkpoint fit.npz -o model.npz",
     )
 )
-@click.argument("data", type=FILE)
+@click.argument("data", type=DATA)
 @click.option(
     "-k", "--components", type=POSITIVE, metavar="N", required=True, help="Number of components."
 )
@@ -165,7 +166,7 @@ def main() -> None:
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no summary.")
 @plain_errors()
 def fit(
-    data: Path,
+    data: str,
     components: int,
     output: Path,
     covariance: str,
@@ -191,15 +192,17 @@ def fit(
     """
     from sklearn.exceptions import ConvergenceWarning
 
-    from emdash.archive import check_target
+    from emdash.archive import check_apart, check_target
     from emdash.estimators.mixtures import GaussianMixture
     from emdash.persistence import save
     from emdash.sources import open_table
     from emdash.summary import facts
 
     check_target(output)
-    if checkpoint is not None and checkpoint.resolve() == output.resolve():
-        raise ValueError(f"--checkpoint and --output are both {output}: give two files")
+    check_apart(output, data)
+    if checkpoint is not None:
+        check_apart(checkpoint, data)
+        check_apart(output, checkpoint)
     model = GaussianMixture(
         components,
         covariance_type=covariance,
@@ -239,7 +242,7 @@ def fit(
     )
 )
 @click.argument("model", type=FILE)
-@click.argument("data", type=FILE)
+@click.argument("data", type=DATA)
 @click.option(
     "-o",
     "--output",
@@ -272,7 +275,7 @@ def fit(
 @plain_errors()
 def predict(
     model: Path,
-    data: Path,
+    data: str,
     output: Path,
     question: str | None,
     columns: str | None,
@@ -286,12 +289,18 @@ def predict(
     Rows are read and answers are written chunk by chunk, so both may be larger than memory.
     """
     from emdash.answers import check_answers_target, write_answers
+    from emdash.archive import check_apart
     from emdash.persistence import load
     from emdash.sources import open_table
 
     check_answers_target(output)
+    check_apart(output, model, data)
     estimator = load(model).set_params(n_threads=threads, memory_limit=memory_limit)
     source = open_table(data, columns and columns.split(","))
+    wanted = [*getattr(estimator, "feature_names_in_", ())]
+    if wanted and source.feature_names and [*source.feature_names] != wanted:
+        found, these = ",".join(source.feature_names), ",".join(wanted)
+        raise ValueError(f"{data} has columns {found}, but {model} wants --columns {these}")
     if source.n_features != estimator.n_features_in_:
         raise ValueError(
             f"{data} has {source.n_features} columns, but {model} was fitted to "

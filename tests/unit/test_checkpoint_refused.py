@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import dask.array as da
 import numpy as np
 import pytest
+import zarr
 
 import emdash
 from emdash import GaussianMixture
@@ -90,16 +92,123 @@ def other_data(X):
         "n_rows is 600 there, but 599": X[:-1],
         "first_rows differ": first,
         "last_rows differ": last,
-        "rows_between differ": between,
+        "rows differ": between,
     }
 
 
+def in_memory(X, path):
+    return X
+
+
+def npy(X, path):
+    np.save(path.with_name("X.npy"), X)
+    return path.with_name("X.npy")
+
+
+def mapped(X, path):
+    return np.load(npy(X, path), mmap_mode="r")
+
+
+def zarr_chunks(X, path):
+    folder = path.with_name("X.zarr")
+    zarr.create_array(folder, data=X, chunks=(70, 2), overwrite=True)
+    return folder
+
+
+def csv(X, path):
+    np.savetxt(path.with_name("X.csv"), X, delimiter=",", fmt="%.17g")
+    return path.with_name("X.csv")
+
+
+@pytest.mark.parametrize("stored", [in_memory, npy, mapped, zarr_chunks, csv])
 @pytest.mark.parametrize("what", other_data(rows()))
-def test_other_data_are_refused_by_name(what, X, path):
+def test_other_data_are_refused_by_name(what, stored, X, path, monkeypatch):
+    """Of up to 256 MB every row counts, in how many chunks ever."""
+    if stored is csv and what.startswith("n_rows"):
+        what = "last_rows differ"  # only a pass counts them
+    monkeypatch.setattr("emdash.sources.base.CHUNK_BYTES", 140 * 24)
+    with pytest.raises(EnoughError):
+        GaussianMixture(checkpoint=path, callback=after_four_passes, **SETTINGS).fit(
+            stored(X, path)
+        )
+    before = path.read_bytes()
+    other = other_data(X).get(what, X[:-1])
+    with pytest.raises(ValueError, match=f"of other data: {what}"):
+        GaussianMixture(checkpoint=path, **SETTINGS).fit(stored(other, path))
+    assert path.read_bytes() == before
+
+
+def test_the_same_rows_are_known_in_any_chunks_layout_and_type(X, path, monkeypatch):
+    X = X.astype(np.float32)
     with pytest.raises(EnoughError):
         GaussianMixture(checkpoint=path, callback=after_four_passes, **SETTINGS).fit(X)
-    with pytest.raises(ValueError, match=f"of other data: {what}"):
-        GaussianMixture(checkpoint=path, **SETTINGS).fit(other_data(X)[what])
+    monkeypatch.setattr("emdash.sources.base.CHUNK_BYTES", 140 * 24)
+    other = X.copy()
+    other[300, 0] += 1e-6
+    for stored in (in_memory, npy, zarr_chunks, csv):
+        with pytest.raises(ValueError, match="of other data: rows differ"):  # and no warning
+            GaussianMixture(checkpoint=path, **SETTINGS).fit(stored(other, path))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "X has .* chunks, but had 1")
+            same = stored(np.asfortranarray(X, np.float64), path)
+            GaussianMixture(checkpoint=path, **{**SETTINGS, "max_iter": 4}).fit(same)
+
+
+def test_of_more_data_chunks_all_over_are_compared(X, path, monkeypatch):
+    """What is noticed and what is not: the how-to says it in the same words."""
+    monkeypatch.setattr("emdash.sources.base.CHUNK_BYTES", 50 * 24)
+    monkeypatch.setattr("emdash.estimators._identity.LOOK_BYTES", 4 * 50 * 24)
+    with pytest.raises(EnoughError):
+        GaussianMixture(checkpoint=path, callback=after_four_passes, **SETTINGS).fit(npy(X, path))
+    for chunk in range(12):
+        other = X.copy()
+        other[50 * chunk + 25, 1] += 1e-9
+        fit = GaussianMixture(checkpoint=path, **{**SETTINGS, "max_iter": 4})
+        if chunk in (0, 3, 7, 11):
+            with pytest.raises(ValueError, match="of other data: 200 rows in 4 chunks differ"):
+                fit.fit(npy(other, path))
+        else:
+            fit.fit(npy(other, path))
+    monkeypatch.setattr("emdash.sources.base.CHUNK_BYTES", 100 * 24)
+    other[[25, 575]] = X[[25, 575]]
+    with pytest.warns(UserWarning, match="X has 6 chunks, but had 12"):
+        GaussianMixture(checkpoint=path, **SETTINGS).fit(npy(other, path))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"memory_limit": "1GB"},
+        {"n_threads": 1},
+        {"callback": lambda record: None},
+        {"verbose": 1, "verbose_interval": 3},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_what_does_not_define_the_model_may_differ(changed, X, path):
+    expected = GaussianMixture(**SETTINGS).fit(X)
+    with pytest.raises(EnoughError):
+        GaussianMixture(checkpoint=path, callback=after_four_passes, **SETTINGS).fit(X)
+    found = GaussianMixture(checkpoint=path, **SETTINGS, **changed).fit(X)
+    assert found.means_.tobytes() == expected.means_.tobytes()
+    assert found.n_iter_ == expected.n_iter_
+
+
+@pytest.mark.parametrize(("limit", "chunks"), [("1GB", 1), ("30kB", 4)])
+def test_a_fit_that_ran_out_of_memory_goes_on_with_less(limit, chunks, X, path):
+    """A limit that needs other chunks is said to change the last bits; no other does."""
+    expected = GaussianMixture(**SETTINGS).fit(X)
+    with pytest.raises(EnoughError):
+        GaussianMixture(checkpoint=path, callback=after_four_passes, **SETTINGS).fit(npy(X, path))
+    estimator = GaussianMixture(checkpoint=path, memory_limit=limit, **SETTINGS)
+    if chunks == 1:
+        found = estimator.fit(npy(X, path))
+        assert found.means_.tobytes() == expected.means_.tobytes()
+    else:
+        with pytest.warns(UserWarning, match=f"X has {chunks} chunks, but had 1"):
+            found = estimator.fit(npy(X, path))
+        np.testing.assert_allclose(found.means_, expected.means_, rtol=1e-9)
+    assert [record.number for record in found.history_] == [*range(1, expected.n_iter_ + 1)]
 
 
 @pytest.mark.parametrize("row", [0, 300])
@@ -181,7 +290,7 @@ def test_other_chunks_go_on_with_a_warning(X, path):
     expected = GaussianMixture(**SETTINGS).fit(X)
     with pytest.raises(EnoughError):
         GaussianMixture(checkpoint=path, callback=after_four_passes, **SETTINGS).fit(X)
-    with pytest.warns(UserWarning, match="X has 6 chunks, but had 1"):
+    with pytest.warns(UserWarning, match="X has .* chunks, but had 1"):
         found = GaussianMixture(checkpoint=path, **SETTINGS).fit(da.from_array(X, chunks=(100, 3)))
     np.testing.assert_allclose(found.means_, expected.means_, rtol=1e-9)
 

@@ -111,7 +111,7 @@ def test_interrupted_fit_goes_on_from_its_checkpoint(data, tmp_path, monkeypatch
 
 def test_checkpoint_of_another_command_is_refused(data, tmp_path):
     path = tmp_path / "same.npz"
-    assert "give two files" in fail("fit", data, "-k", 2, "-o", path, "--checkpoint", path)
+    assert "give another path" in fail("fit", data, "-k", 2, "-o", path, "--checkpoint", path)
     command = ["fit", data, "-o", tmp_path / "model.npz", "--checkpoint", path]
     succeed(*command, "-k", 2)
     assert "another model: n_components is 2 there, but 3 here" in fail(*command, "-k", 3)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import numpy as np
 from emdash.checkpoint import Checkpoint, Keeper
 from emdash.chunk import Chunk
 from emdash.engines.base import Task
+from emdash.engines.memory import MemoryLimit
 from emdash.priors import NormalInverseWishart
 from emdash.sources.base import Source
 from emdash.sources.weighted import ColumnWeightedSource, WeightedSource
@@ -24,24 +26,26 @@ __all__ = ["Marked", "count", "keeper_for"]
 
 FREE = {
     *("tol", "max_iter", "n_init"),  # may be raised to go on
-    *("n_threads", "verbose", "verbose_interval", "callback", "checkpoint", "warm_start"),
+    *("n_threads", "memory_limit"),  # how, not what
+    *("verbose", "verbose_interval", "callback", "checkpoint", "warm_start"),
 }
 """Parameters that may differ between a checkpoint and the fit that goes on from it."""
 
 ROWS = 8
 """Rows at either end of the data that are compared."""
 
-SPREAD = 1024
-"""Rows all over the data that are compared, where they are in memory."""
+LOOK_BYTES = 256 << 20
+"""Bytes of rows that are compared, of data larger than that: the first chunk, the last, and others
+evenly between. The rows of an array in memory are one chunk, so all are.
+"""
 
 
 def keeper_for(estimator: BaseMixture, source: Source) -> Keeper:
     """Return what keeps the state of a fit.
 
-    With a checkpoint, the first and the last chunk of the source are loaded to know the data
-    again; only the first, if only iterating tells which one is last. Of a Dask collection none:
-    one chunk may need all the others, such as one minus the mean; its first pass tells
-    (:class:`Marked`).
+    With a checkpoint, some chunks of the source are loaded to know the data again; only the first,
+    if only iterating tells which one is last. Of a Dask collection none: one chunk may need all
+    the others, such as one minus the mean; its first pass tells (:class:`Marked`).
     """
     given = estimator.checkpoint
     if given is None:
@@ -52,7 +56,8 @@ def keeper_for(estimator: BaseMixture, source: Source) -> Keeper:
             "in its file: choose one. To go on from a checkpoint, raise max_iter or lower tol"
         )
     checkpoint = given if isinstance(given, Checkpoint) else Checkpoint(given)
-    return Keeper(checkpoint, _identity_of(estimator.get_params(deep=False), source))
+    cut = MemoryLimit(estimator.memory_limit).cut(source)
+    return Keeper(checkpoint, _identity_of(estimator.get_params(deep=False), cut))
 
 
 def _identity_of(settings: Mapping[str, Any], source: Source) -> dict[str, dict[str, Any]]:
@@ -65,9 +70,7 @@ def _identity_of(settings: Mapping[str, Any], source: Source) -> dict[str, dict[
             "n_chunks": source.n_chunks,
             "weights": _weights(source),
             "graph": getattr(source, "graph_name", None),
-            "first_rows": _end(source, last=False),
-            "last_rows": _end(source, last=True) if source.n_chunks else None,
-            "rows_between": _spread(source) if source.in_memory else None,
+            **({} if source.collection else _look(source)),
         },
     }
 
@@ -89,27 +92,56 @@ def _digest(array: Any) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
 
 
-def _end(source: Source, *, last: bool) -> list[str] | None:
-    """Return a mark of each row at one end of the data, from the outside in."""
-    if source.collection:
-        return None
-    index = source.n_chunks - 1 if last and source.n_chunks else 0
-    with closing(source.chunks(index, index + 1)) as chunks:  # type: ignore[type-var]
-        ends = slice(None, -ROWS - 1, -1) if last else slice(ROWS)
-        return [_digest(row) for chunk in chunks for row in _with_weights(chunk, ends)]
+def _look(source: Source) -> dict[str, list[str]]:
+    """Return marks of the rows at either end, from the outside in, and a checksum of chunks.
+
+    A checksum of some chunks is named after how many rows they are: with other chunks it is of
+    others, and cannot be compared. That of all rows is the same for any chunks.
+    """
+    marks: dict[str, list[str]] = {}
+    checksum = rows = looked = 0
+    ends: Any = ()
+    for chunk in _spread(source):
+        if not looked:
+            marks["first_rows"] = [_digest(row) for row in _with_weights(chunk, slice(ROWS))]
+        ends = _with_weights(chunk, slice(None, -ROWS - 1, -1))
+        checksum, rows, looked = _checksum(chunk, checksum), rows + len(chunk), looked + 1
+        del chunk  # before the next one is loaded
+    if source.n_chunks is not None:
+        marks["last_rows"] = [_digest(row) for row in ends]
+        name = "rows" if looked == source.n_chunks else f"{rows} rows in {looked} chunks"
+        marks[name] = [f"{checksum:08x}"]
+    return marks
+
+
+def _spread(source: Source) -> Iterator[Chunk]:
+    """Load the first chunk, the last, and others evenly between; only the first of a stream."""
+    most = 2
+    with closing(source.chunks(0, 1)) as chunks:  # type: ignore[type-var]
+        for chunk in chunks:
+            most = max(most, LOOK_BYTES // max(1, chunk.rows.nbytes))
+            yield chunk
+            del chunk
+    if source.n_chunks is not None:
+        places = np.linspace(0, source.n_chunks - 1, min(source.n_chunks, most))
+        for index in places[1:].astype(int).tolist():
+            with closing(source.chunks(index, index + 1)) as chunks:  # type: ignore[type-var]
+                yield from chunks
+
+
+def _checksum(chunk: Chunk, before: int) -> int:
+    """Continue a checksum with the rows of a chunk, in any layout; 0.3 ns per byte."""
+    block = max(1, (1 << 14) // chunk.rows.shape[1])
+    for begin in range(0, len(chunk), block):
+        rows = np.ascontiguousarray(_with_weights(chunk, slice(begin, begin + block)))
+        before = zlib.crc32(rows.data, before)
+    return before
 
 
 def _with_weights(chunk: Chunk, which: Any) -> Any:
     """Return some rows, each with its weight if it has one."""
     rows = np.asarray(chunk.rows[which], dtype=np.float64)
     return rows if chunk.weights is None else np.column_stack([rows, chunk.weights[which]])
-
-
-def _spread(source: Source) -> list[str]:
-    """Return one mark of rows all over an array in memory."""
-    (chunk,) = source.chunks()
-    numbers = np.linspace(0, len(chunk) - 1, SPREAD).astype(np.intp)
-    return [_digest(_with_weights(chunk, numbers))]
 
 
 def _weights(source: Source) -> str:

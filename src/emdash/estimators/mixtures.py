@@ -101,7 +101,8 @@ class GaussianMixture(MissingCells, Exchange, PrivateMethods):
         :class:`emdash.Checkpoint`). If it is there already, :meth:`fit` goes on from it and ends
         bitwise where it would have ended without interruption; if it is complete, :meth:`fit`
         reads it and makes no pass. `tol`, `max_iter` and `n_init` may have changed, to go on
-        further; a file of another model or of other data is refused.
+        further, and so may `memory_limit` and `n_threads`; a file of another model or of other
+        data is refused.
     arithmetic : {'float64', 'float32'}, default='float64'
         What the EM passes compute in, whatever the type of `X`. 'float32' takes
         a little more than half the time for full covariances of at most 16 features; sums of

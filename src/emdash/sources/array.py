@@ -9,13 +9,14 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emdash.chunk import Chunk, Rows
-from emdash.sources.base import Source, as_rows
+from emdash.sources.base import FileStamp, Source, as_rows
 from emdash.sources.sliced import Read, SlicedSource
 
 __all__ = ["ArraySource", "MemmapSource"]
@@ -57,6 +58,14 @@ class MemmapSource(SlicedSource):
     ----------
     array : numpy.memmap of shape (n, d)
         Of any real type, C or Fortran order.
+
+    Raises
+    ------
+    ValueError
+        If it is not a table of real numbers; when it is made and in every pass, if the file is
+        shorter than the map, where to read would end the process; in a pass, if the file of a map
+        that cannot write to it (modes 'r' and 'c') was written to or replaced. A map that can
+        write is its owner's: the time of its file changes whenever the system gets to writing.
     """
 
     name = "the memory map"
@@ -70,16 +79,32 @@ class MemmapSource(SlicedSource):
                 "if it has one feature or array.reshape(1, -1) if it is one row"
             )
         self.array = array
+        self._check_length()
+        self.stamp = _stamp(array)
         self._set_table(array.shape, array.dtype)
+
+    def _check_length(self) -> None:
+        """Refuse a map whose file was cut short: the system kills who touches what is missing."""
+        array: Any = self.array
+        needed, found = _first_byte(array) + len(array._mmap), array._mmap.size()
+        if found < needed:
+            raise ValueError(
+                f"{array.filename or self.name} was cut short: {found} bytes, but it was mapped "
+                f"with {needed}. Write it again, and fit when it is complete"
+            )
 
     @contextmanager
     def opened(self) -> Iterator[Read]:
         """Return views, whose pages are let go when the next one is asked for."""
+        # a file that lost its name is still there for the map, and nobody can open it to write
+        if self.stamp is not None and self.stamp.path.exists():
+            self.stamp.check()
         views: list[NDArray[Any]] = []
 
         def read(start: int, stop: int) -> NDArray[Any]:
             while views:
                 _let_go(self.array, views.pop())
+            self._check_length()
             views.append(np.asarray(self.array[start:stop]))
             return views[0]
 
@@ -94,14 +119,30 @@ class MemmapSource(SlicedSource):
                 "the memory map is private to this process (mode 'c', or of an open file) and "
                 "cannot be sent to another: map the file by its name with mode 'r'"
             )
-        # the attribute `offset` of a slice is that of what it was cut from
-        page = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
-        begin = page + array.ctypes.data - np.frombuffer(array._mmap, np.uint8).ctypes.data
-        return _map_again, (array.filename, array.dtype, array.shape, array.strides, begin)
+        inside = array.ctypes.data - np.frombuffer(array._mmap, np.uint8).ctypes.data
+        where = array.dtype, array.shape, array.strides, _first_byte(array) + inside
+        return _map_again, (array.filename, *where, self.stamp)
+
+
+def _stamp(array: Any) -> FileStamp | None:
+    """Look at the file of a map that cannot write to it, if it has a name."""
+    if array.mode not in ("r", "c") or array.filename is None or not Path(array.filename).exists():
+        return None
+    return FileStamp.of(Path(array.filename))
+
+
+def _first_byte(array: Any) -> int:
+    """Return where in the file its map begins; `offset` of a slice is that of the whole array."""
+    return int(array.offset - array.offset % mmap.ALLOCATIONGRANULARITY)
 
 
 def _map_again(
-    filename: str, dtype: np.dtype[Any], shape: tuple[int, int], strides: Any, begin: int
+    filename: str,
+    dtype: np.dtype[Any],
+    shape: tuple[int, int],
+    strides: Any,
+    begin: int,
+    stamp: FileStamp | None,
 ) -> MemmapSource:
     """Return the source of a map whose first number lies at byte `begin` of the file."""
     whole = np.memmap(filename, np.uint8, mode="r")
@@ -109,7 +150,9 @@ def _map_again(
     for name in ("_mmap", "filename", "mode"):
         setattr(array, name, getattr(whole, name))
     array.offset = 0
-    return MemmapSource(array)
+    source = MemmapSource(array)
+    source.stamp = stamp
+    return source
 
 
 def _let_go(array: Any, rows: NDArray[Any]) -> None:

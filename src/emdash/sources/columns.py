@@ -74,7 +74,8 @@ def refuse_columns(bad: Sequence[tuple[str, Any]], where: str) -> None:
         shown = ", ".join(f"{name!r} ({kind})" for name, kind in bad[:LISTED])
         raise ValueError(
             f"{where} has columns that do not hold real numbers: {shown}. Leave them out with "
-            "emdash.open_table(X, columns=[...]), or convert them first"
+            "emdash.open_table(X, columns=[...]) (--columns on the command line), or convert them "
+            "first"
         )
 
 
