@@ -2,6 +2,7 @@
  *
  * VL log2(VL) shuffles for VL^2 numbers: half a cycle per number, against 1.5-3 for copying them one by one.
  * Two or four smaller squares side by side take fewer vectors and steps.
+ * No bytes of memory, no multiply-adds: who calls it loads and stores.
  * Included once per ISA.
  */
 #ifndef EMDASH_TRANSPOSE_NAMES
