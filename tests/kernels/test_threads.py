@@ -23,10 +23,10 @@ def run(program, prefix=(), **environment):
 
 
 def test_names():
-    assert threads.available_isas()[-1] == "baseline"
+    assert threads.available_isas()[-1] == "scalar"
     assert threads.isa() in threads.available_isas()
     assert isinstance(threads.openmp_enabled(), bool)
-    with pytest.raises(ValueError, match=r"available: .*baseline"):
+    with pytest.raises(ValueError, match=r"available: .*scalar"):
         threads._select_isa("sse9")
 
 
@@ -55,7 +55,8 @@ def test_an_unknown_or_unsupported_instruction_set_is_an_import_error(name):
     shutil.which("qemu-x86_64") is None or platform.machine() != "x86_64", reason="no qemu-x86_64"
 )
 @pytest.mark.parametrize(
-    ("processor", "wanted"), [("Nehalem", ("baseline",)), ("Haswell", ("avx2", "baseline"))]
+    ("processor", "wanted"),
+    [("Nehalem", ("baseline", "scalar")), ("Haswell", ("avx2", "baseline", "scalar"))],
 )
 def test_the_best_instruction_set_of_the_processor_is_chosen(processor, wanted):
     program = "from emdash._kernels import threads as t; print((*t.available_isas(), t.isa()))"

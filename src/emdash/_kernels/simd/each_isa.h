@@ -47,24 +47,30 @@
 #endif
 #endif
 
-#define EMDASH_ISA baseline
 #ifdef EMDASH_VECTOR_EXTENSIONS
+#define EMDASH_ISA baseline
 #define EMDASH_BYTES 16
-#else
-#define EMDASH_BYTES 0
-#endif
 #ifdef __aarch64__
 #define EMDASH_REGISTERS 32
 #else
 #define EMDASH_REGISTERS 16
 #endif
 #include "each_number.h"
+#endif
+
+#define EMDASH_ISA scalar
+#define EMDASH_BYTES 0
+#define EMDASH_REGISTERS 16
+#include "each_number.h"
 
 /* One table of functions per instruction set, in the order of the enum in isa.h. */
 #ifdef EMDASH_X86
-#define EMDASH_TABLES(name) {&emdash_##name##_avx512, &emdash_##name##_avx2, &emdash_##name##_baseline}
+#define EMDASH_TABLES(name) \
+    {&emdash_##name##_avx512, &emdash_##name##_avx2, &emdash_##name##_baseline, &emdash_##name##_scalar}
+#elif defined(EMDASH_VECTOR_EXTENSIONS)
+#define EMDASH_TABLES(name) {NULL, NULL, &emdash_##name##_baseline, &emdash_##name##_scalar}
 #else
-#define EMDASH_TABLES(name) {NULL, NULL, &emdash_##name##_baseline}
+#define EMDASH_TABLES(name) {NULL, NULL, NULL, &emdash_##name##_scalar}
 #endif
 
 #undef EMDASH_BODY

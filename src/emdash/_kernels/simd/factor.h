@@ -26,7 +26,7 @@ static const struct emdash_factor_table *const emdash_factor_tables[EMDASH_ISA_C
 #include "vector.h"
 #ifndef EMDASH_FACTOR_NAMES
 #define EMDASH_FACTOR_NAMES
-#define EMDASH_BAND (EMDASH_VL == 8 ? 8 : 4)
+#define EMDASH_BAND (EMDASH_VL == 8 ? 8 : EMDASH_VL == 1 ? 2 : 4) /* divides 8; not above GROUP: see cholesky_block */
 #define EMDASH_GROUP (3 * EMDASH_VL) /* columns in a register block */
 #endif
 
@@ -98,7 +98,8 @@ static int EMDASH_NAME(factor_block)(const double *block, ptrdiff_t step, double
     return 1;
 }
 
-/* One register block of R: BAND rows from `first`, nv vectors of columns from c.  Returns 0 if not positive definite. */
+/* One register block of R: BAND rows from `first`, nv vectors of columns from c.  The first, at c = first, holds all of the
+ * block on the diagonal, whose triangle is factored before the rest is solved.  Returns 0 if not positive definite. */
 EMDASH_INLINE int EMDASH_NAME(cholesky_block)(const int nv, ptrdiff_t first, ptrdiff_t c, double *matrix, ptrdiff_t step,
                                               double t[8][8], double *reciprocal) {
     double *const rows = matrix + first * step;

@@ -47,16 +47,25 @@
 #endif
 
 /* Order of preference, best first; the numbers index every table of functions. */
-enum { EMDASH_ISA_AVX512 = 0, EMDASH_ISA_AVX2 = 1, EMDASH_ISA_BASELINE = 2, EMDASH_ISA_COUNT = 3 };
+enum {
+    EMDASH_ISA_AVX512 = 0,
+    EMDASH_ISA_AVX2 = 1,
+    EMDASH_ISA_BASELINE = 2, /* vectors of 16 bytes: SSE2, NEON */
+    EMDASH_ISA_SCALAR = 3,   /* plain numbers: all that MSVC has; everywhere, so that every test run tries it */
+    EMDASH_ISA_COUNT = 4
+};
 
 static inline const char *emdash_isa_name(int isa) {
-    static const char *const names[EMDASH_ISA_COUNT] = {"avx512", "avx2", "baseline"};
+    static const char *const names[EMDASH_ISA_COUNT] = {"avx512", "avx2", "baseline", "scalar"};
     return names[isa];
 }
 
 /* 1 if this binary holds the instruction set and this machine (processor and operating system) can run it. */
 static inline int emdash_isa_available(int isa) {
+    if (isa == EMDASH_ISA_SCALAR) return 1;
+#ifdef EMDASH_VECTOR_EXTENSIONS
     if (isa == EMDASH_ISA_BASELINE) return 1;
+#endif
 #ifdef EMDASH_X86
     __builtin_cpu_init();
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 0;

@@ -115,7 +115,7 @@ EMDASH_INLINE vec v_zero_below(vec value, vec x, number limit) {
 }
 
 /* Both return b where a or b is NaN: the second argument decides what becomes of a NaN. */
-#if !defined(EMDASH_X86)
+#if !defined(EMDASH_X86) || EMDASH_VL == 1
 EMDASH_INLINE vec v_max(vec a, vec b) { return v_select_greater(a, b, a, b); }
 EMDASH_INLINE vec v_min(vec a, vec b) { return v_select_greater(b, a, a, b); }
 #elif EMDASH_BYTES == 64 && EMDASH_SIZE == 8
