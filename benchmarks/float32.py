@@ -30,8 +30,8 @@ from emdash.statistics import Layout, Statistics
 __all__ = ["Step", "errors", "main"]
 
 ROWS = (("full", 10, 10, 300_000), ("full", 64, 64, 6_000), ("diag", 10, 10, 300_000))
-ARITHMETIC = ((2, 8, 500_000), (4, 16, 300_000), (8, 8, 300_000), (10, 10, 300_000))
-ARITHMETIC += ((16, 32, 200_000),)
+ARITHMETIC = ((1, 4, 1_000_000), (2, 8, 500_000), (4, 16, 300_000), (8, 8, 300_000))
+ARITHMETIC += ((10, 10, 300_000), (16, 32, 200_000))
 
 
 def model(covariance_type: str = "full", arithmetic: str = "float64") -> Mixture[Any]:

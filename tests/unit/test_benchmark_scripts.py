@@ -38,6 +38,19 @@ def test_rivals_runs_as_a_script(tmp_path: Path) -> None:
     assert [row[6] for row in table[1:]] == ["90", "30"]  # the targets for two threads
 
 
+def test_answers_runs_as_a_script(tmp_path: Path) -> None:
+    _, *lines = table_of("answers", ["--quick", "--rounds", "1"], tmp_path)
+    wanted = [
+        (case, question, target)
+        for case, target in (("full (10,10) mod", "20"), ("full (64,64) mod", "4"))
+        for question in ("predict", "predict_proba", "score_samples")
+    ]
+    assert [(line[0], line[2], line[6]) for line in lines] == wanted
+    for line in lines:
+        theirs, ours, ratio = map(float, line[3:6])
+        assert ratio == pytest.approx(theirs / ours, rel=0.01, abs=0.06)
+
+
 def test_fits_runs_as_a_script(tmp_path: Path) -> None:
     arguments = ["--quick", "--threads", "1", "--overlaps", "well", "mod"]
     head, *lines = table_of("fits", arguments, tmp_path)

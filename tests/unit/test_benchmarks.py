@@ -253,6 +253,17 @@ def test_rivals_refuses_to_time_a_wrong_answer(
         rivals.compare(case, 1, rounds=1, quick=True)
 
 
+@pytest.mark.parametrize("question", ["predict", "predict_proba", "score_samples"])
+def test_answers_refuses_to_time_a_wrong_answer(
+    suite: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, question: str
+) -> None:
+    estimator = suite.answers.GaussianMixture
+    right = getattr(estimator, question)
+    monkeypatch.setattr(estimator, question, lambda self, X: right(self, X)[::-1])
+    with pytest.raises(suite.answers.Disagreement, match=question):
+        suite.answers.beside(2, 3, 1000, 1)
+
+
 def test_rivals_says_what_is_wrong_with_a_rival_and_goes_on(suite: SimpleNamespace) -> None:
     class Broken(suite.systems.Emdash):
         name = "broken"

@@ -1,6 +1,6 @@
 """Covariances from the sums of a pass, and the triangular factors of their inverses, component by component.
 
-Never knows a row, a weight or what the factors are for.  Design note, multiply-adds, what was lost: simd/factor.h.
+Never knows a row, a weight or what the factors are for.  Multiply-adds, bytes, what was lost: simd/factor.h.
 Memory: one padded matrix per thread.
 """
 

@@ -7,6 +7,8 @@ conditional means filled in (diagonal and spherical, here: the means; full and t
 complete-data bodies, one component at a time.  What is left uncertain, V, enters the second moments with the run's N.
 Multiply-adds beyond those of a complete row: K q m per row (q observed, m missing); per pattern at most K d^3 / 6
 (tied: 1 instead of K; diagonal and spherical: nothing).
+Bytes per row, in the cache, beyond those: for every component 8 d read and 8 d written for the copy (d > 16: twice),
+8 m written to fill it (full and tied: 8 m q read besides).
 Memory: K copies of a tile (short tiles: about 256 kB); full and tied, the V of a tile up to 1 MB (those of further
 patterns are computed twice).  Nothing grows with the number of rows or patterns.
 Measured, full, d = K = 10, us per row on one core: complete 0.057; incomplete, a tenth of the cells missing 0.14, three

@@ -2,6 +2,9 @@
 
 Per run of rows with one pattern the regressions (simd/missing.h) of `lanes` components side by side; rows of the factor
 that the pattern before had too are kept.  The rest is in missing.pyx.
+With q features observed and m missing, per row and component: m q multiply-adds, 8 m q bytes read and 8 m written in
+the cache to fill the copy, then a complete row of full covariance.  Per pattern and component (tied: per pattern) at
+most q^3/6 + m q^2 + m^2 q/2 multiply-adds and 4 d (d + 1) bytes written (L, B, V); the 4 m (m + 1) of V are read again.
 Lost, tied: whitening a row once, as the complete kernel does; the whitened means then depend on the pattern, and the
 scatter needs the N and F of every pattern.  So tied costs what full does, but for the regressions.
 """

@@ -105,7 +105,7 @@ class GaussianMixture(MissingCells, Exchange, PrivateMethods):
         data is refused.
     arithmetic : {'float64', 'float32'}, default='float64'
         What the EM passes compute in, whatever the type of `X`. 'float32' takes
-        a little more than half the time for full covariances of at most 16 features; sums of
+        about 0.6 of the time for full covariances of at most 16 features; sums of
         many rows and the log-likelihood stay float64, and so do passes that
         would make a covariance wrong by more than about 1e-4 of itself (ill-conditioned
         components, or components 1000 standard deviations apart), other covariance

@@ -4,7 +4,8 @@
  * x under N(mu, Sigma): m(m+1)/2 multiply-adds bound what costs d(d+1)/2 from below.
  * V = P V0: V0 spans the means that lie farthest apart (greedily, in units of the components' own scale per feature; as many
  * as lie more than one unit off the span), P is an average of the precisions: Fisher's discriminants, blind to the units
- * and the correlation of the features.  Once per pass: about 3 K d^2 m multiply-adds, less than 3 m more rows cost.
+ * and the correlation of the features.  Once per pass: 24 K d^2 multiply-adds (three triangles by 16 columns, whatever
+ * m is), what 24 more rows cost; the K triangles are read four times, 16 K d (d + 1) bytes.  Nothing per row.
  * The bound must hold in floating point too: a component whose marginal is too ill-conditioned, or so narrow beside the
  * distances between the means that V'x is not known well enough, gets the bound 0, which rules nothing out.
  * Lost: the first coordinates of W (x - mu) (at d = 64 eight of them leave 10 of 64 well separated components, at d = 256

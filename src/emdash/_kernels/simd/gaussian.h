@@ -3,6 +3,9 @@
  * What each does, its arguments and its cost: whiten.h (quadratic forms of full covariance), distance.h (squared distances
  * of diagonal, spherical and whitened tied covariance), scatter.h (full S), moments.h (F and diagonal S), directions.h and
  * screen.h (components that cannot matter to a row are ruled out first).
+ * Multiply-adds per row and component, E- and M-step each: full d(d+1)/2 (tied: that once per row, then d), diagonal
+ * 2 d, spherical d.  Bytes of the tile, in the cache, per row: 8 d or more in each step, full per component, the others
+ * per block of components.
  */
 #ifndef EMDASH_VL
 

@@ -10,6 +10,8 @@
  * of its copy with conditional means; everything else is the complete-data code: |x - mu|^2 in Sigma_oo^-1 is the same
  * as |xhat - mu|^2 in Sigma^-1, and first and second moments of xhat are what the M-step wants, up to V.
  * Multiply-adds per row and component: m q more than for a complete row.
+ * Bytes per row and component, in the cache: 8 d read and 8 d written for the copy, 8 m q read and 8 m written to fill
+ * it; d > 16: 8 d read and 8 d written for its rows.  Per pattern and component: 4 d (d + 1) written (L, B, V).
  * Lost, by estimate: kernels of q features per pattern and an expansion of their sums (24 rows of work for a pattern
  * with one row, and the sums of every pattern have to be cleared, folded and expanded).
  */

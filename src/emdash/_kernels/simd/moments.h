@@ -7,6 +7,8 @@
  *   time over its own rows, those with r > cut w: diagonal (64, 64) at 18 of 64 components per row 1.4x, (256, 64) at 5
  *   of 64 1.6x faster than all rows in blocks of components; when all components overlap 1-4 % slower (tied (64, 64): 1.1x
  *   faster at 18 of 64, 1.2x slower at all, as each component reads the tile from L2).  Lost: shorter tiles that fit L1.
+ * Bytes read per row, from the cache: 8 K for N; lanes, in blocks of b x c, 8 K d / c (r) and 8 K d / b (x); features
+ *   16 K to find which rows count, 8 d (padded) for each component for which the row does.
  * Register blocks: the sums stay in registers over the tile; without squares (lanes) r and the means do, too, because loads
  * are the limit: 5 x 2 sums take 7 loads for 10 multiply-adds, 5 x 4 with broadcast means 29 for 20.
  */

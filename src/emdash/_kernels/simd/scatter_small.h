@@ -3,6 +3,8 @@
  * d(d+1)/2 multiply-adds per row.  Rows along the vectors: every entry of S keeps VL partial sums ("lanes") which are
  * added once per block of rows.  The triangle is cut into blocks of at most 5 x 5 pairs (3 x 3 with 16 registers) held
  * in registers over the whole tile; x - mu and r (x - mu) are recomputed in each block: cheaper than storing them.
+ * Bytes per row, all read from the tile: 8 B d (x) and 4 B (B + 1) (r) with B = d / 5 (16 registers: d / 3) rounded up;
+ * half of that in float.
  * Included once per ISA and type: with float (single.h) every vector holds twice the rows.
  */
 #ifndef EMDASH_SCATTER_SMALL_NAMES

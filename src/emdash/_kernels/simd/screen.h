@@ -5,6 +5,8 @@
  * that one in full, (4) evaluate whatever is not ruled out: bound less than `cut` bits below the full value.  The rest
  * is -inf.
  * Multiply-adds per row: d m + K m (m + 3) / 2, then d(d+3)/2 per component that is left.
+ * Bytes per row, in the cache: 2 d m read to project (m rounded up to 4), K (8 m + 44) to bound, guess and compare; per
+ * component that is left 8 d read and 8 d written to gather it, then as whiten.h.
  * Rows are gathered per component, transposed in registers, from the tile's row layout: every lane computes something
  * wanted, with the same operations in the same order as whiten_blocked.
  * Whether it pays is decided once in a block of rows, from the bounds of its first 96: nothing is carried between

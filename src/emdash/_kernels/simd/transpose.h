@@ -2,6 +2,7 @@
  *
  * VL log2(VL) shuffles for VL^2 numbers: half a cycle per number, against 1.5-3 for copying them one by one.
  * Two or four smaller squares side by side take fewer vectors and steps.
+ * No bytes of memory, no multiply-adds: who calls it loads and stores.
  * Included once per ISA.
  */
 #ifndef EMDASH_TRANSPOSE_NAMES
@@ -15,9 +16,10 @@
 #endif
 /* rows i and i + step exchange the lanes that differ in the bit `step`; the two lists say which lanes of (a, b) stay */
 #define EMDASH_EXCHANGE(step, LOW, HIGH) \
-    EMDASH_UNROLL \
-    for (int i = 0; i < size; i++) \
-        if (size > step && !(i & step)) { \
+    if (size > step) \
+        EMDASH_UNROLL \
+        for (int pair = 0; pair < size / 2; pair++) { \
+            const int i = pair + pair / step * step; \
             const vec a = rows[i], b = rows[i + step]; \
             rows[i] = EMDASH_SHUFFLE(a, b, LOW); \
             rows[i + step] = EMDASH_SHUFFLE(a, b, HIGH); \

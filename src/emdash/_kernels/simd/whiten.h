@@ -5,6 +5,8 @@
  * d > 16: run-time d in register blocks of BAND rows of W by 3 vectors of data rows; y is squared and summed in registers.
  *   The triangle is skipped per block, and inside the diagonal block by unrolling.  W is packed in the order of use.
  *   d is padded to a multiple of BAND at the *front*, where the rows of the triangle are short.
+ *   Bytes per row (AVX-512), all in the cache: 8 d read from the tile, 8 d written (x - mu) and d (d + 8) / 2 read of
+ *   that, d (d + 1) / 6 read of W (whole, once per 24 rows), 8 written (with z: 8 d).
  * Lost: dtrmm (45-86 % of its peak), dtrsm (15-44 %), the full square by dgemm, monomials and one GEMM.
  */
 #ifndef EMDASH_WHITEN_NAMES

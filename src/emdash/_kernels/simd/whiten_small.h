@@ -2,6 +2,8 @@
  *
  * d(d+1)/2 multiply-adds per row.  The number of features is a compile-time constant (a switch over 16 instances),
  * x - mu lives in registers, W is broadcast from memory.  8.7x faster than the same loop with run-time d.
+ * Bytes per row, in the cache: 8 d read from the tile, 8 written (with z: 8 d), half in float; W, 4 d (d + 1) in
+ * double, is read once per vector of rows.
  * Included once per ISA and type: with float (single.h) every vector holds twice the rows.
  */
 /* numbers the packed factor takes: a multiple of 8 */
