@@ -73,7 +73,7 @@ def test_bodies_compile_without_a_warning(compiler, body, tmp_path):
     source, assembly = tmp_path / "body.c", tmp_path / "body.s"
     source.write_text(TABLES.format(body))
     multiplies = compiler == ARM and body == "gaussian"
-    # -O1 is three times as quick with gcc, but only -O2 makes one instruction of a product and a sum,
+    # -O1 is quicker (gcc: three times), but only -O2 makes one instruction of a product and a sum,
     # and only there clang says which loop over registers it could not unroll
     level = "-O2" if multiplies or compiler == "clang" else "-O1"
     run(compiler, level, *FLAGS, "-S", source, "-o", assembly)
