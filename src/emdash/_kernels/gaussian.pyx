@@ -3,9 +3,8 @@
 Never knows a mixture (weights arrive inside the offsets), a thread or a caller's array.
 E-step: `log_density`; sums of the M-step: `accumulate`; what they call is written in simd/gaussian.h.
 Multiply-adds per row, P = d(d+1)/2: full 2 K (P + d); tied 2 P + 2 K d; diagonal 4 K d; spherical 2 K d + K.
-Bytes per row: 8 d from memory, once (simd/load.h), and 8 d of the tile, in the cache, at least twice: full per
-component that is not ruled out, the others per register block of components; 8 K of densities written, of
-responsibilities read.
+Bytes per row: 8 d from memory (simd/load.h); from the cache 8 d of the tile at least twice (full: for each component
+that is not ruled out) and 8 K, written as densities and read as responsibilities.
 All quadratic forms and offsets are in bits (base 2), so that the softmax needs no multiplication.
 
 Chosen: sums about the means the pass was given: nothing cancels far from the origin.  Tied whitens a row once, then
