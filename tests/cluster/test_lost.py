@@ -171,7 +171,7 @@ def test_chunks_that_were_scattered_are_lost(X, start, client, fragile):
 
 
 def test_all_workers_are_gone_for_a_while(x, start, client, fragile, expected, monkeypatch):
-    monkeypatch.setattr("emdash.engines.dask.PATIENCE", 0.2)
+    monkeypatch.setattr("emdash.engines.cluster.PATIENCE", 0.2)
 
     def action():
         for name in [*fragile.workers]:
