@@ -12,6 +12,13 @@ from emdash import GaussianMixture
 LOST = r"(?s)no longer on the cluster.*client\.scatter.*restart.*another cluster"
 
 
+@pytest.fixture(autouse=True)
+def _scheduler():
+    """Dask leaves its setting behind when a client is closed before its with block ends."""
+    with dask.config.set(scheduler=None):
+        yield
+
+
 @pytest.fixture(scope="module")
 def x(X):
     return da.from_array(X, chunks=(50, 4))

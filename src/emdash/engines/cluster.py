@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from typing import Any
 
@@ -23,6 +23,9 @@ __all__ = ["check_open", "current_client", "explain", "first_failure", "sizes", 
 
 PATIENCE = 30.0
 """Seconds without a result after which a cluster without workers is mentioned."""
+
+LOOK = 0.2
+"""Seconds between two looks at what is finished, for who watches a pass."""
 
 WITHOUT_WORKERS = "10 minutes"
 """How long a cluster without workers is waited for, unless Dask's configuration has
@@ -60,8 +63,15 @@ def _refuse_asynchronous(client: Any) -> None:
         )
 
 
-def wait_for(futures: Any, client: Any) -> None:
+def wait_for(futures: Any, client: Any, look: Callable[[], object] | None = None) -> None:
     """Wait until futures are finished or failed; if there are no workers to do them, say so.
+
+    Parameters
+    ----------
+    futures : Future or list of Future
+    client : distributed.Client
+    look : callable or None
+        Called every :data:`LOOK` seconds meanwhile.
 
     Raises
     ------
@@ -71,16 +81,24 @@ def wait_for(futures: Any, client: Any) -> None:
     from distributed import wait
 
     allowed = parse_timedelta(dask.config.get("emdash.no-workers-timeout", WITHOUT_WORKERS))
-    without = 0.0
+    patience = min(PATIENCE, allowed)
+    waited = without = 0.0
     while True:
+        step = patience if look is None else min(LOOK, patience)
         try:
-            wait(futures, timeout=min(PATIENCE, allowed))
+            wait(futures, timeout=step)
             return
         except TimeoutError:
-            if not (missing := _missing_workers(client)):
-                without = 0.0
-                continue
-        without += min(PATIENCE, allowed)
+            waited += step
+        if look is not None:
+            look()
+        if waited < patience:
+            continue
+        waited = 0.0
+        if not (missing := _missing_workers(client)):
+            without = 0.0
+            continue
+        without += patience
         if without >= allowed:
             raise TimeoutError(
                 f"{client} had {missing} for {without:g} s: start some and call fit again, or "
@@ -143,10 +161,14 @@ def check_open(client: Any) -> None:
         Saying what to do.
     """
     if is_closed(client):
-        raise RuntimeError(
-            f"{client} was closed while fit was running: keep it open until fit returns; a fit "
-            "with the same start and chunks repeats the passes to the bit"
-        )
+        raise RuntimeError(_gone(client))
+
+
+def _gone(client: Any) -> str:
+    return (
+        f"{client} was closed, or lost its scheduler, while fit was running: keep both until fit "
+        "returns; a fit with the same start and chunks repeats the passes to the bit"
+    )
 
 
 def explain(error: BaseException, client: Any, cause: Any) -> None:
@@ -163,7 +185,7 @@ def explain(error: BaseException, client: Any, cause: Any) -> None:
     Raises
     ------
     RuntimeError
-        If the client was closed, or data are lost.
+        If the client was closed, its scheduler is gone, or data are lost.
     """
     if type(error).__name__ == "KilledWorker" or isinstance(error, MemoryError):
         error.add_note(
@@ -171,9 +193,12 @@ def explain(error: BaseException, client: Any, cause: Any) -> None:
             "If they do not fit in its memory, make them smaller, X.rechunk({0: rows}), or give "
             "the workers more"
         )
+    if not isinstance(error, Exception):
+        return
+    if client.status != "running" or type(error).__name__ == "CommClosedError":
+        raise RuntimeError(_gone(client)) from error
     if not isinstance(error, CancelledError):
         return
-    check_open(client)
     if cause is not None:
         cause.result()  # raises
     raise RuntimeError(LOST) from error

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -28,6 +28,7 @@ from emdash.engines.cluster import (
     wait_for,
 )
 from emdash.engines.local import LocalEngine
+from emdash.engines.memory import MemoryLimit
 from emdash.engines.worker import (
     BlockTask,
     Timed,
@@ -72,6 +73,8 @@ class DaskEngine(Engine):
     n_threads : int or None
         Largest number of threads on this machine; the cluster's own threads
         are counted by the cluster.
+    memory : MemoryLimit or None
+        What passes on this machine may take; those of workers are theirs to limit.
 
     Attributes
     ----------
@@ -80,8 +83,9 @@ class DaskEngine(Engine):
         least 1; exactly 1 before the first pass and on this machine.
     """
 
-    def __init__(self, n_threads: int | None = None) -> None:
+    def __init__(self, n_threads: int | None = None, memory: MemoryLimit | None = None) -> None:
         self.n_threads = n_threads
+        self.memory = memory
         self.imbalance = 1.0
         self.name = uuid.uuid4().hex[:8]
         self.passes = 0
@@ -142,7 +146,7 @@ class DaskEngine(Engine):
     def _local(self, source: DaskSource) -> LocalEngine:
         get = get_scheduler(collections=[source.array])
         alone = getattr(get, "__name__", "") == "get_sync"
-        engine = LocalEngine(1 if alone else self.n_threads)
+        engine = LocalEngine(1 if alone else self.n_threads, self.memory)
         engine.on_rows = self.on_rows
         return engine
 
@@ -161,11 +165,26 @@ class DaskEngine(Engine):
         (parameters,) = submit("parameters", unpickle, [_pieces(task, submit)])
         parts = submit("estep", run, [parameters] * len(plan), *zip(*plan, strict=True))
         total = _add_up(parts, submit)
-        wait_for(total, client)
+        wait_for(total, client, self._watch(parts, source))
         if total.status == "error":
             total = first_failure(parts, client) or total
         result: Timed = total.result()  # or raises
         return result
+
+    def _watch(self, parts: list[Any], source: DaskSource) -> Callable[[], object] | None:
+        """Return what tells of the rows of parts that have come to their end, if anybody asks."""
+        on_rows = self.on_rows
+        length = self._planned[2]
+        bounds = [*source.starts[::length], source.n_rows]
+        if on_rows is None or None in bounds:
+            return None
+        waiting = dict(zip(parts, np.diff(np.array(bounds)).tolist(), strict=True))
+
+        def look() -> None:
+            for part in [part for part in waiting if part.status == "finished"]:
+                on_rows(waiting.pop(part))
+
+        return look
 
     def _parts(self, client: Any, source: DaskSource, submit: Any) -> list[tuple[Any, list[Any]]]:
         """Return each part as a future on the cluster, with the persisted results it needs.
