@@ -87,7 +87,7 @@ MAY_IMPORT = {
 
 MAY_IMPORT_DASK = {
     *(f"sources/{name}.py" for name in ("dask", "collections", "recipe", "shared")),
-    *(f"engines/{name}.py" for name in ("dask", "worker")),
+    *(f"engines/{name}.py" for name in ("cluster", "dask", "worker")),
     "versions.py",
 }
 """And the command line and the demonstration, which are about it."""

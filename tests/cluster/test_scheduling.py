@@ -349,7 +349,7 @@ def test_an_asynchronous_client_is_refused(X, start, cluster):
 
 def test_no_workers_yet(X, start, monkeypatch):
     """A fit waits for the first worker, says so, and then uses those that come."""
-    monkeypatch.setattr("emdash.engines.dask.PATIENCE", 0.2)
+    monkeypatch.setattr("emdash.engines.cluster.PATIENCE", 0.2)
     with local_cluster(0, processes=False) as cluster, Client(cluster) as client:
         x = da.from_array(X, chunks=(10, 4))
         model = GaussianMixture(3, tol=0.0, max_iter=3, **start)

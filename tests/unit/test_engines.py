@@ -12,7 +12,8 @@ import pytest
 from emdash.chunk import Chunk
 from emdash.engines import engine_for
 from emdash.engines.base import fold, part_length
-from emdash.engines.dask import DaskEngine, current_client
+from emdash.engines.cluster import current_client
+from emdash.engines.dask import DaskEngine
 from emdash.engines.local import LocalEngine, usable_cores
 from emdash.sources.array import ArraySource
 from emdash.sources.base import Source

@@ -1,13 +1,17 @@
 """Dask arrays as sources: any graph, each chunk once, shared work once, nothing kept."""
 
 import pickle
+import threading
+import time
 
 import dask
 import dask.array as da
 import numpy as np
 import pytest
 
+from emdash import GaussianMixture
 from emdash.engines.dask import DaskEngine
+from emdash.engines.memory import MemoryLimit
 from emdash.sources import open_source, shared
 from emdash.sources.dask import DaskSource
 
@@ -227,3 +231,32 @@ def test_neither_arrays_nor_maps_become_dask_arrays(X, tmp_path, monkeypatch):
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
     for data in (X, tmp_path / "X.npy", mapped, [X], lazy):
         GaussianMixture(2, random_state=0).fit(data).predict(data)
+
+
+def test_what_a_chunk_takes(X):
+    """As far as it can be known: not what it is computed from, nor what is there already."""
+    x = da.from_array(X, chunks=((70, 100, 70), D))
+    assert DaskSource(x).chunk_memory == 0
+    assert DaskSource(2 * x).chunk_memory == 100 * D * 8
+    assert DaskSource((2 * x).astype("int16")).chunk_memory == 100 * D * (2 + 8)
+    assert DaskSource(2 * x).weighted(np.ones(N)).chunk_memory == 100 * (D + 1) * 8
+    unknown = DaskSource(x[x[:, 0] > -9])
+    assert unknown.chunk_memory == 0
+    assert unknown.counted([70, 100, 70]).chunk_memory == 100 * D * 8
+
+
+def test_memory_limit_on_this_machine(X):
+    x = da.from_array(X, chunks=(60, D)) * 2
+    model = GaussianMixture(1, covariance_type="spherical", memory_limit="1kB")
+    with pytest.raises(MemoryError, match=r"one chunk of X \(0\.00144 MB\).*X\.rechunk"):
+        model.fit(x)
+    model.set_params(memory_limit="1MB").fit(x)
+
+    def who(chunk, n_threads):
+        time.sleep(0.01)
+        return [threading.get_ident()]
+
+    source = DaskSource(x.rechunk((10, D)))
+    for threads in (1, 2):
+        limit = MemoryLimit(threads * source.chunk_memory)
+        assert len({*DaskEngine(4, limit).total(who, source)}) <= threads

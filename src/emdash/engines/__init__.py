@@ -25,5 +25,5 @@ def engine_for(source: Source, n_threads: int | None, memory: MemoryLimit | None
     if source.collection:
         from emdash.engines.dask import DaskEngine
 
-        return DaskEngine(n_threads)
+        return DaskEngine(n_threads, memory)
     return LocalEngine(n_threads, memory)

@@ -50,8 +50,8 @@ class Engine(ABC):
     Attributes
     ----------
     on_rows : callable or None
-        Called during :meth:`total` with the number of rows of each chunk that is done, from any
-        thread, by engines that can tell.
+        Called during :meth:`total` with the number of rows of what is done, from any thread, by
+        engines that can tell: each chunk, on a cluster each part.
     imbalance : float
         How unevenly the last :meth:`total` was shared: the longest time over the mean, of whatever
         waited for each other. 1 where the engine does not measure it.

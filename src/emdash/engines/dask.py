@@ -9,21 +9,26 @@ are not. No task is tied to a worker. Measurements: `docs/architecture.md`, "Das
 from __future__ import annotations
 
 import contextlib
-import sys
 import uuid
-import warnings
-from collections.abc import Sequence
-from concurrent.futures import CancelledError
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
 import dask
 import numpy as np
 from dask.base import get_scheduler, tokenize
-from dask.utils import parse_timedelta
 
 from emdash.engines.base import Engine, RowTask, Task, part_length
-from emdash.engines.local import LocalEngine, inside_a_task
+from emdash.engines.cluster import (
+    check_open,
+    current_client,
+    explain,
+    first_failure,
+    sizes,
+    wait_for,
+)
+from emdash.engines.local import LocalEngine
+from emdash.engines.memory import MemoryLimit
 from emdash.engines.worker import (
     BlockTask,
     Timed,
@@ -46,13 +51,6 @@ PARTS_PER_THREAD = 4
 FAN_IN = 8
 """Partial sums added by one task; a power of two keeps the order of `fold`."""
 
-PATIENCE = 30.0
-"""Seconds without a result after which a cluster without workers is mentioned."""
-
-WITHOUT_WORKERS = "10 minutes"
-"""How long a cluster without workers is waited for, unless Dask's configuration has
-``emdash.no-workers-timeout``."""
-
 PIECE_BYTES = 4 << 20
 """Largest piece of the parameters in one message; Dask warns of graphs over 10 MB."""
 
@@ -61,83 +59,6 @@ HELD_BYTES = 8 << 20
 
 Each costs the scheduler and the worker 60 microseconds, which does not matter when they are large.
 """
-
-
-def current_client(array: Any) -> Any | None:
-    """Return the distributed client that would compute this collection, or None.
-
-    Inside a task of a worker there is none: a one-threaded worker that waits
-    for tasks of its own would wait for ever.
-    """
-    distributed = sys.modules.get("distributed")
-    if distributed is None or inside_a_task():
-        return None
-    if dask.config.get("scheduler", None) in (None, "distributed", "dask.distributed"):
-        with contextlib.suppress(ValueError):  # there is none
-            _refuse_asynchronous(distributed.Client.current())
-    client = getattr(get_scheduler(collections=[array]), "__self__", None)
-    return client if isinstance(client, distributed.Client) else None
-
-
-def _refuse_asynchronous(client: Any) -> None:
-    if client.asynchronous:
-        raise TypeError(
-            f"{client} is asynchronous, but fit waits for its result: use a synchronous client, "
-            "distributed.Client(address), or run fit in a thread, asyncio.to_thread(model.fit, X)"
-        )
-
-
-def wait_for(futures: Any, client: Any) -> None:
-    """Wait until futures are finished or failed; if there are no workers to do them, say so.
-
-    Raises
-    ------
-    TimeoutError
-        If there were none for too long.
-    """
-    from distributed import wait
-
-    allowed = parse_timedelta(dask.config.get("emdash.no-workers-timeout", WITHOUT_WORKERS))
-    without = 0.0
-    while True:
-        try:
-            wait(futures, timeout=min(PATIENCE, allowed))
-            return
-        except TimeoutError:
-            if not (missing := _missing_workers(client)):
-                without = 0.0
-                continue
-        without += min(PATIENCE, allowed)
-        if without >= allowed:
-            raise TimeoutError(
-                f"{client} had {missing} for {without:g} s: start some and call fit again, or "
-                "allow more, dask.config.set({'emdash.no-workers-timeout': '1 hour'})"
-            )
-        warnings.warn(f"{client} has {missing}: waiting for one", stacklevel=2)
-
-
-def _missing_workers(client: Any) -> str:
-    """Say which workers there are instead of some that take tasks; nothing if some do."""
-    paused = sum(w["status"] == "paused" for w in client.scheduler_info()["workers"].values())
-    missing = "only paused workers, which have no memory left" if paused else "no workers"
-    return missing if paused == len(client.nthreads()) else ""
-
-
-def first_failure(parts: Sequence[Any], client: Any) -> Any | None:
-    """Return the failed task that comes first in the rows, None if no part has failed.
-
-    Later parts are cancelled; earlier ones are waited for, so that of several
-    bad rows the first is reported whichever is met first.
-    """
-    failed = [i for i, part in enumerate(parts) if part.status == "error"]
-    if not failed:
-        return None
-    client.cancel(parts[failed[0] + 1 :], force=True)
-    for part in parts[: failed[0]]:
-        wait_for(part, client)
-        if part.status == "error":
-            return part
-    return parts[failed[0]]
 
 
 class DaskEngine(Engine):
@@ -152,6 +73,8 @@ class DaskEngine(Engine):
     n_threads : int or None
         Largest number of threads on this machine; the cluster's own threads
         are counted by the cluster.
+    memory : MemoryLimit or None
+        What passes on this machine may take; those of workers are theirs to limit.
 
     Attributes
     ----------
@@ -160,8 +83,9 @@ class DaskEngine(Engine):
         least 1; exactly 1 before the first pass and on this machine.
     """
 
-    def __init__(self, n_threads: int | None = None) -> None:
+    def __init__(self, n_threads: int | None = None, memory: MemoryLimit | None = None) -> None:
         self.n_threads = n_threads
+        self.memory = memory
         self.imbalance = 1.0
         self.name = uuid.uuid4().hex[:8]
         self.passes = 0
@@ -185,7 +109,7 @@ class DaskEngine(Engine):
             self._plan, self._planned = [], ()
             cause = next((future for future in futures if future.status == "error"), None)
             try:
-                _explain(error, client, cause)
+                explain(error, client, cause)
                 raise
             finally:
                 with contextlib.suppress(Exception):  # the error that matters is the other one
@@ -215,14 +139,14 @@ class DaskEngine(Engine):
 
                 with span("emdash"):  # one for the whole fit
                     self._span = {"span": dask.get_annotations()["span"]}
-        elif _is_closed(self._client):
-            raise RuntimeError(_closed(self._client))
+        else:
+            check_open(self._client)
         return self._client
 
     def _local(self, source: DaskSource) -> LocalEngine:
         get = get_scheduler(collections=[source.array])
         alone = getattr(get, "__name__", "") == "get_sync"
-        engine = LocalEngine(1 if alone else self.n_threads)
+        engine = LocalEngine(1 if alone else self.n_threads, self.memory)
         engine.on_rows = self.on_rows
         return engine
 
@@ -241,11 +165,26 @@ class DaskEngine(Engine):
         (parameters,) = submit("parameters", unpickle, [_pieces(task, submit)])
         parts = submit("estep", run, [parameters] * len(plan), *zip(*plan, strict=True))
         total = _add_up(parts, submit)
-        wait_for(total, client)
+        wait_for(total, client, self._watch(parts, source))
         if total.status == "error":
             total = first_failure(parts, client) or total
         result: Timed = total.result()  # or raises
         return result
+
+    def _watch(self, parts: list[Any], source: DaskSource) -> Callable[[], object] | None:
+        """Return what tells of the rows of parts that have come to their end, if anybody asks."""
+        on_rows = self.on_rows
+        length = self._planned[2]
+        bounds = [*source.starts[::length], source.n_rows]
+        if on_rows is None or None in bounds:
+            return None
+        waiting = dict(zip(parts, np.diff(np.array(bounds)).tolist(), strict=True))
+
+        def look() -> None:
+            for part in [part for part in waiting if part.status == "finished"]:
+                on_rows(waiting.pop(part))
+
+        return look
 
     def _parts(self, client: Any, source: DaskSource, submit: Any) -> list[tuple[Any, list[Any]]]:
         """Return each part as a future on the cluster, with the persisted results it needs.
@@ -342,59 +281,10 @@ def _add_up(row: list[Any], submit: Any) -> Any:
 
 def _which_are_small(groups: Sequence[Sequence[Any]], client: Any) -> list[bool]:
     """Tell which groups of persisted results a part can hold on to."""
-    from distributed import Future
-
     keys = {future.key for group in groups for future in group}
-    if not keys:
-        return [False] * len(groups)
-    futures = [Future(key, client) for key in keys]  # those in the graph may have no client
-    wait_for(futures, client)  # until then their sizes are not known
-    sizes = {}
-    if all(future.status == "finished" for future in futures):
-        sizes = client.nbytes(list(keys), summary=False)
+    known = sizes(keys, client) if keys else {}
     too_large = HELD_BYTES + 1
     return [
-        bool(group) and sum(sizes.get(f.key, too_large) for f in group) <= HELD_BYTES
+        bool(group) and sum(known.get(f.key, too_large) for f in group) <= HELD_BYTES
         for group in groups
     ]
-
-
-def _is_closed(client: Any) -> bool:
-    return client.status in ("closing", "closed")
-
-
-def _closed(client: Any) -> str:
-    return (
-        f"{client} was closed while fit was running: keep it open until fit returns; a fit "
-        "with the same start and chunks repeats the passes to the bit"
-    )
-
-
-def _explain(error: BaseException, client: Any, cause: Any) -> None:
-    """Say what a failure of the cluster itself means and what to do about it.
-
-    Parameters
-    ----------
-    error : BaseException
-        What was raised.
-    client : distributed.Client
-    cause : Future or None
-        A task that has failed; it made others be cancelled.
-    """
-    if type(error).__name__ == "KilledWorker" or isinstance(error, MemoryError):
-        error.add_note(
-            "A worker holds one chunk of X per thread at a time, and what it takes to compute it. "
-            "If they do not fit in its memory, make them smaller, X.rechunk({0: rows}), or give "
-            "the workers more"
-        )
-    if not isinstance(error, CancelledError):
-        return
-    if _is_closed(client):
-        raise RuntimeError(_closed(client)) from error
-    if cause is not None:
-        cause.result()  # raises
-    raise RuntimeError(
-        "X is made of data that are no longer on the cluster and cannot be computed again: they "
-        "came from client.scatter and their worker was lost, or were released. Make X from what "
-        "can be read again, such as dask.array.from_zarr, and persist that"
-    ) from error

@@ -122,12 +122,15 @@ class MemoryLimit:
             return wanted
         if one > self.bytes:
             sums = getattr(task, "memory", 0)
+            smaller = "use fewer components or a simpler covariance_type"
+            if source.collection and source.chunk_memory > sums:  # others were cut to the limit
+                smaller = "make its chunks smaller, X.rechunk({0: rows})"
             refuse_memory(
                 f"one chunk of X ({source.chunk_memory / 1e6:.4g} MB) with the sums of the model "
                 f"({sums / 1e6:.4g} MB)",
                 one,
                 self.bytes,
-                "use fewer components or a simpler covariance_type",
+                smaller,
             )
         return max(1, min(wanted, self.bytes // max(one, 1)))
 

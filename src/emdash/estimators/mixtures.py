@@ -93,7 +93,9 @@ class GaussianMixture(MissingCells, Exchange, PrivateMethods):
         It decides how large chunks are, how many threads hold one at the same time, and
         how large the sample is that the start is made from; answers that do not fit are
         refused. None means three quarters of what is free. Data that are given in memory
-        do not count, nor do the workers of a cluster.
+        do not count, nor do the workers of a cluster. Chunks of a Dask array are as they were
+        made: of those computed on this machine the blocks count, but not what they are computed
+        from; one that does not fit is refused.
     callback : callable, default=None
         Called after each pass with an :class:`emdash.Pass`.
     checkpoint : str, path-like or Checkpoint, default=None

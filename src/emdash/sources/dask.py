@@ -233,7 +233,21 @@ class DaskSource(Source):
         self.starts = [None if math.isnan(start) else int(start) for start in starts]
         total = ends[-1] if len(ends) else 0.0
         self.n_rows = None if math.isnan(total) else int(total)
+        self._most_rows = 0 if self.n_rows is None else int(max(lengths, default=0))
+        self.chunk_memory = self._chunk_memory()
         self._cut: dict[tuple[int, int], DaskPart] = {}  # parts keep what they have prepared
+
+    def _chunk_memory(self) -> int:
+        """Return the bytes of the longest chunk: as its task leaves it, converted, and weights.
+
+        Blocks that are in the graph as arrays are there already. What a block is computed from
+        nobody can tell.
+        """
+        layers = getattr(self.array.dask, "layers", {})
+        block = getattr(layers.get(self.array.name), "mapping", {}).get((self.array.name, 0, 0))
+        width = 0 if isinstance(block, np.ndarray) else self.dtype.itemsize
+        width += 0 if self.dtype in (np.float64, np.float32) else 8
+        return self._most_rows * (self.n_features * width + (0 if self.weights is None else 8))
 
     def counted(self, lengths: Sequence[int]) -> DaskSource:
         """Return the same array with the length of every chunk known."""
@@ -252,6 +266,7 @@ class DaskSource(Source):
         source = copy.copy(self)
         source.weights = weights_like(weights, self.array)
         source._keys = [("emdash-weighted", index) for index in range(self.n_chunks)]
+        source.chunk_memory = source._chunk_memory()
         return source
 
     def _pairs(self) -> dict[Key, Any]:

@@ -16,6 +16,8 @@ import math
 import uuid
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError
+from contextlib import suppress
 from graphlib import TopologicalSorter
 from typing import Any
 
@@ -25,6 +27,7 @@ from dask.delayed import Delayed, delayed
 from dask.sizeof import sizeof
 
 __all__ = [
+    "LOST",
     "Compute",
     "buried_futures",
     "compute_here",
@@ -44,6 +47,14 @@ MOST_BYTES = 16 << 20
 
 MANY_TASKS = 64
 """Results of more tasks than this are worth keeping; a quarter of a small graph is, too."""
+
+LOST = (
+    "X is made of data that are no longer on the cluster and cannot be computed again: they came "
+    "from client.scatter and their worker was lost, or were released or cancelled, or lost in a "
+    "restart, or persisted on another cluster or by a client that is closed. Make X (and "
+    "sample_weight) from what can be read again, such as dask.array.from_zarr, and persist that"
+)
+"""What to tell who waits for results that nobody has."""
 
 _SEVERAL = object()
 
@@ -116,10 +127,18 @@ def result_of(future: Any) -> Any:
 
     The latter came inside the argument of a task, or was buried: Dask finds the
     result by its key, and steps aside meanwhile if it needs this thread.
+
+    Raises
+    ------
+    RuntimeError
+        If it is no longer there.
     """
-    if future.client is not None:
-        return future.result()
-    return delayed(_bounded)(Delayed(future.key, {future.key: future}), math.inf).compute()
+    if future.client is None:
+        return delayed(_bounded)(Delayed(future.key, {future.key: future}), math.inf).compute()
+    with suppress(CancelledError):
+        if future.client.status != "closed":
+            return future.result()
+    raise RuntimeError(LOST)
 
 
 def dependencies(graph: Mapping[Key, Any], key: Key) -> set[Key]:

@@ -212,6 +212,8 @@ def split_column(X: Any, column: str) -> tuple[Any, Any]:
     ValueError
         If there is no such column, or columns have no names.
     """
+    if isinstance(X, Source) and X.collection and X.feature_names:
+        X = X.frame  # type: ignore[attr-defined]  # to cut a column off is its library's business
     frame = hasattr(X, "columns") and hasattr(X, "dtypes")
     source = None if frame else open_source(X)
     names = list(X.columns) if frame else list(getattr(source, "feature_names", None) or ())
