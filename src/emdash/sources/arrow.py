@@ -31,7 +31,7 @@ def check_schema(schema: Any, columns: Sequence[str] | None, where: str) -> list
     schema : pyarrow.Schema
         Names and types of all columns.
     columns : sequence of str or None
-        Those wanted; None means all.
+        Those wanted; None means all but those that pandas wrote for the index of a frame.
     where : str
         What has them, for errors.
 
@@ -40,6 +40,10 @@ def check_schema(schema: Any, columns: Sequence[str] | None, where: str) -> list
     ValueError
         If one does not exist or does not hold real numbers, naming it.
     """
+    if columns is None:
+        # an index without a column, a range, is described by a dictionary
+        index = (schema.pandas_metadata or {}).get("index_columns", [])
+        columns = [name for name in schema.names if name not in index]
     names = choose(schema.names, columns, where)
     kinds = [(name, schema.field(name).type) for name in names]
     refuse_columns([(name, kind) for name, kind in kinds if not _is_real(kind)], where)

@@ -75,7 +75,8 @@ class Hdf5Source(SlicedSource):
             dataset = file.get(self.inside) if self.inside else None
             if not isinstance(dataset, h5py.Dataset):
                 found = ", ".join(f"{self.path}::{name}" for name in _datasets(file, h5py))
-                raise ValueError(f"{self.name} names no dataset; the file has {found or 'none'}")
+                given = self.name if self.inside else self.path
+                raise ValueError(f"{given} names no dataset; the file has {found or 'none'}")
             yield dataset
 
     @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +59,15 @@ class IpcSource(GroupedSource):
                         opened, options=options, memory_pool=pyarrow.system_memory_pool()
                     )
             except (ValueError, OSError) as error:
-                raise ValueError(
-                    f"{self.path} is not an Arrow file ({error}); write one with "
-                    "pyarrow.feather.write_feather"
-                ) from None
+                advice = "write one with pyarrow.feather.write_feather"
+                with suppress(ValueError, OSError):
+                    opened.seek(0)
+                    ipc.open_stream(opened)
+                    advice = (
+                        "it is a stream, which has no index: pyarrow.feather.write_feather("
+                        f"pyarrow.ipc.open_stream({str(self.path)!r}).read_all(), 'X.feather')"
+                    )
+                raise ValueError(f"{self.path} is not an Arrow file ({error}); {advice}") from None
             yield file
 
     @contextmanager
