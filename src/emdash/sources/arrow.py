@@ -128,6 +128,8 @@ class GroupedSource(Source):
         float32 or float64.
     advice : str
         What to do about groups that are too large.
+    copies : int
+        Memory of a group as it comes out of the file, in units of its numbers.
     kept : int
         Bytes that the library keeps for each thread that reads, whatever it reads.
     """
@@ -138,6 +140,7 @@ class GroupedSource(Source):
     feature_names: list[str]
     dtype: np.dtype[Any]
     advice: str
+    copies: int = 1
     kept: int = 0
 
     @abstractmethod
@@ -171,7 +174,7 @@ class GroupedSource(Source):
         largest = max(rows for _, rows in runs)
         # the numbers, and one group of at most as many as it comes out of the file
         widest = max(self.lengths, default=0)
-        numbers = self.n_features * (self.dtype.itemsize * largest + 8 * widest)
+        numbers = self.n_features * (self.dtype.itemsize * largest + 8 * self.copies * widest)
         self.chunk_memory = self.kept + numbers
 
     def limited(self, memory: int) -> Self:

@@ -66,7 +66,7 @@ class Hdf5Source(SlicedSource):
             return
         h5py = library("h5py", f"reading {self.path}")
         try:
-            file = h5py.File(self.path, "r")
+            file = h5py.File(self.path, "r", rdcc_nbytes=0)
         except OSError as error:
             raise ValueError(
                 f"{self.path} is not an HDF5 file, or another program is writing it ({error})"

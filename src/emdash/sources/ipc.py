@@ -33,6 +33,7 @@ class IpcSource(GroupedSource):
     """
 
     advice = "write it in smaller record batches"
+    copies = 2  # compressed, and not
 
     def __init__(self, path: str | os.PathLike[str], columns: Sequence[str] | None = None) -> None:
         self.path = Path(path)
@@ -56,7 +57,7 @@ class IpcSource(GroupedSource):
                     fields = [file.schema.get_field_index(name) for name in names]
                     options = ipc.IpcReadOptions(included_fields=fields, use_threads=False)
                     file = ipc.open_file(
-                        opened, options=options, memory_pool=pyarrow.system_memory_pool()
+                        opened, options=options, memory_pool=pyarrow.default_memory_pool()
                     )
             except (ValueError, OSError) as error:
                 advice = "write one with pyarrow.feather.write_feather"

@@ -42,7 +42,7 @@ class ZarrSource(SlicedSource):
         When it is sent to another process, if it lies in the memory of this one.
     """
 
-    copies = 3.0
+    copies = 3.0  # stored, decoded, joined
     advice = "write the array with fewer rows per chunk or shard"
 
     def __init__(self, array: Any) -> None:
@@ -51,6 +51,8 @@ class ZarrSource(SlicedSource):
         found = self._open()
         shards = getattr(found, "shards", None)  # zarr 2 has no such thing
         self.stored, self.finest = (shards or found.chunks)[0], found.chunks[0]
+        if shards or found.chunks[1:] < found.shape[1:]:
+            self.copies = 5.0  # what is joined of pieces: the C library keeps their room for others
         self._seen = self._look(found)
         self._set_table(found.shape, np.dtype(found.dtype))
         self._opened = found, _stamp(found)
