@@ -11,6 +11,7 @@ import numpy as np
 from emdash.sources.base import Source, check_container, is_lazy, refuse_conversion
 from emdash.sources.columns import check_frame, choose, frame_as_array, is_frame
 from emdash.sources.paths import is_path
+from emdash.sources.refused import is_refused
 from emdash.sources.xarray import is_on_disk
 
 __all__ = ["KINDS", "open_source", "open_table"]
@@ -55,6 +56,7 @@ KINDS: tuple[tuple[Callable[[Any], bool], str, str, bool], ...] = (
     (_is_of("h5py", "Dataset"), "emdash.sources.hdf5", "Hdf5Source", False),
     (_is_of("pyarrow", "Table"), "emdash.sources.arrow", "TableSource", True),
     (_is_of("pyarrow", "Dataset"), "emdash.sources.dataset", "DatasetSource", True),
+    (is_refused, "emdash.sources.refused", "refuse", True),
     (_is_batches, "emdash.sources.batches", "BatchesSource", False),
 )
 """The registry, one line per kind of input; the first that fits is used.

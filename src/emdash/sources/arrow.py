@@ -31,7 +31,7 @@ def check_schema(schema: Any, columns: Sequence[str] | None, where: str) -> list
     schema : pyarrow.Schema
         Names and types of all columns.
     columns : sequence of str or None
-        Those wanted; None means all.
+        Those wanted; None means all but those that pandas wrote for the index of a frame.
     where : str
         What has them, for errors.
 
@@ -40,6 +40,10 @@ def check_schema(schema: Any, columns: Sequence[str] | None, where: str) -> list
     ValueError
         If one does not exist or does not hold real numbers, naming it.
     """
+    if columns is None:
+        # an index without a column, a range, is described by a dictionary
+        index = (schema.pandas_metadata or {}).get("index_columns", [])
+        columns = [name for name in schema.names if name not in index]
     names = choose(schema.names, columns, where)
     kinds = [(name, schema.field(name).type) for name in names]
     refuse_columns([(name, kind) for name, kind in kinds if not _is_real(kind)], where)
@@ -124,6 +128,8 @@ class GroupedSource(Source):
         float32 or float64.
     advice : str
         What to do about groups that are too large.
+    copies : int
+        Memory of a group as it comes out of the file, in units of its numbers.
     kept : int
         Bytes that the library keeps for each thread that reads, whatever it reads.
     """
@@ -134,6 +140,7 @@ class GroupedSource(Source):
     feature_names: list[str]
     dtype: np.dtype[Any]
     advice: str
+    copies: int = 1
     kept: int = 0
 
     @abstractmethod
@@ -167,7 +174,7 @@ class GroupedSource(Source):
         largest = max(rows for _, rows in runs)
         # the numbers, and one group of at most as many as it comes out of the file
         widest = max(self.lengths, default=0)
-        numbers = self.n_features * (self.dtype.itemsize * largest + 8 * widest)
+        numbers = self.n_features * (self.dtype.itemsize * largest + 8 * self.copies * widest)
         self.chunk_memory = self.kept + numbers
 
     def limited(self, memory: int) -> Self:

@@ -85,13 +85,15 @@ def is_frame(X: Any) -> bool:
 
 
 def check_frame(frame: Any, where: str) -> None:
-    """Refuse a pandas or polars frame with columns that do not hold real numbers.
+    """Refuse a pandas or polars frame with columns that do not hold real numbers, or one twice.
 
     Raises
     ------
     ValueError
         Naming them, before anything is converted.
     """
+    if len(set(frame.columns)) < len(frame.columns):
+        choose(list(frame.columns), None, where)  # names one that occurs twice
     kinds = zip(frame.columns, frame.dtypes, strict=True)
     refuse_columns([(name, kind) for name, kind in kinds if not _is_real(kind)], where)
 

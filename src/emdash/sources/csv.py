@@ -36,8 +36,8 @@ class CsvSource(Source):
     ----------
     path : str or path-like
         The file, not compressed. Separated by commas, by tabs if it ends in ``.tsv``.
-        The first line names the columns, unless all of it is numbers. A quoted
-        field must not contain a line break.
+        The first line names the columns, unless all of it is numbers, and perhaps
+        missing values. A quoted field must not contain a line break.
     columns : sequence of str or None
         Which to use; None means all.
 
@@ -56,7 +56,7 @@ class CsvSource(Source):
         self.path = Path(path)
         self.name = str(self.path)
         self.stamp = FileStamp.of(self.path)
-        self.delimiter = "\t" if self.path.suffix == ".tsv" else ","
+        self.delimiter = "\t" if self.path.suffix.lower() == ".tsv" else ","
         self.n_rows = None
         with self.path.open("rb") as file:
             first_line = file.readline()
@@ -74,7 +74,9 @@ class CsvSource(Source):
             names = csv.read_csv(pyarrow.py_buffer(line), parse_options=options).column_names
         except ValueError as error:
             raise ValueError(f"{self.path} is not a CSV file: {error}") from None
-        without = all(_is_number(name) for name in names)
+        missing = csv.ConvertOptions().null_values
+        numbers = [name for name in names if name not in missing]
+        without = bool(numbers) and all(map(_is_number, numbers)) and not _is_of_pandas(names)
         self._begin = 0 if without else len(line)
         self._all = [f"column {j}" for j in range(len(names))] if without else names
         self._named = not without
@@ -94,6 +96,12 @@ class CsvSource(Source):
                 self._booleans.append(name)
             elif kind not in ("int64", "double", "null"):
                 bad.append((name, kind))
+        other = ",;" if self.delimiter == "\t" else ";\t"
+        if bad and len(self._all) == 1 and any(mark in self._all[0] for mark in other):
+            raise ValueError(
+                f"{self.path} has one column, {self._all[0]!r}: .csv files are separated by "
+                "commas, .tsv files by tabs. Convert it, pandas.read_csv(path, sep=...).to_csv(...)"
+            )
         refuse_columns(bad, self.name)
         self.n_features = len(self._chosen)
         self.feature_names = self._chosen if self._named else None
@@ -123,7 +131,9 @@ class CsvSource(Source):
                 memory_pool=pyarrow.system_memory_pool(),  # Arrow's own keeps what is freed
             )
         except ValueError as error:
-            raise ValueError(f"{self.path}: {error}") from None
+            comment = self._all[0].startswith("#")
+            advice = f". Remove the first line, {self._all[0]!r}: it is taken for names"
+            raise ValueError(f"{self.path}: {error}{advice if comment else ''}") from None
 
     def _plan(self, memory: int | None) -> None:
         most = base.CHUNK_BYTES if memory is None else min(base.CHUNK_BYTES, memory // 32)
@@ -165,6 +175,11 @@ class CsvSource(Source):
             return b""
         text = file.read(end - begin)
         return text if text.endswith(b"\n") else text + file.readline()
+
+
+def _is_of_pandas(names: Sequence[str]) -> bool:
+    """Tell whether pandas wrote these names: of an index without one, and of numbered columns."""
+    return list(names) == ["", *map(str, range(len(names) - 1))]
 
 
 def _is_number(text: str) -> bool:

@@ -66,7 +66,7 @@ class Hdf5Source(SlicedSource):
             return
         h5py = library("h5py", f"reading {self.path}")
         try:
-            file = h5py.File(self.path, "r")
+            file = h5py.File(self.path, "r", rdcc_nbytes=0)
         except OSError as error:
             raise ValueError(
                 f"{self.path} is not an HDF5 file, or another program is writing it ({error})"
@@ -75,7 +75,8 @@ class Hdf5Source(SlicedSource):
             dataset = file.get(self.inside) if self.inside else None
             if not isinstance(dataset, h5py.Dataset):
                 found = ", ".join(f"{self.path}::{name}" for name in _datasets(file, h5py))
-                raise ValueError(f"{self.name} names no dataset; the file has {found or 'none'}")
+                given = self.name if self.inside else self.path
+                raise ValueError(f"{given} names no dataset; the file has {found or 'none'}")
             yield dataset
 
     @contextmanager

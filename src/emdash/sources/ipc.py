@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class IpcSource(GroupedSource):
     """
 
     advice = "write it in smaller record batches"
+    copies = 2  # compressed, and not
 
     def __init__(self, path: str | os.PathLike[str], columns: Sequence[str] | None = None) -> None:
         self.path = Path(path)
@@ -56,13 +57,18 @@ class IpcSource(GroupedSource):
                     fields = [file.schema.get_field_index(name) for name in names]
                     options = ipc.IpcReadOptions(included_fields=fields, use_threads=False)
                     file = ipc.open_file(
-                        opened, options=options, memory_pool=pyarrow.system_memory_pool()
+                        opened, options=options, memory_pool=pyarrow.default_memory_pool()
                     )
             except (ValueError, OSError) as error:
-                raise ValueError(
-                    f"{self.path} is not an Arrow file ({error}); write one with "
-                    "pyarrow.feather.write_feather"
-                ) from None
+                advice = "write one with pyarrow.feather.write_feather"
+                with suppress(ValueError, OSError):
+                    opened.seek(0)
+                    ipc.open_stream(opened)
+                    advice = (
+                        "it is a stream, which has no index: pyarrow.feather.write_feather("
+                        f"pyarrow.ipc.open_stream({str(self.path)!r}).read_all(), 'X.feather')"
+                    )
+                raise ValueError(f"{self.path} is not an Arrow file ({error}); {advice}") from None
             yield file
 
     @contextmanager

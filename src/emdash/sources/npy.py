@@ -60,11 +60,14 @@ class NpySource(SlicedSource):
             return read(file)
         except ValueError as error:
             file.seek(0)
-            zipped = file.read(2) == b"PK"  # a .npz archive
-            advice = "take one array out of the archive" if zipped else "write one"
-            raise ValueError(
-                f"{self.path} is not a .npy file ({error}); {advice} with numpy.save"
-            ) from None
+            advice = "write one with numpy.save"
+            if self.path.suffix.lower() == ".zip":
+                advice = "of a Zarr array give zarr.open_array(zarr.storage.ZipStore(path))"
+            elif file.read(2) == b"PK":  # a .npz archive
+                advice = "take one array out of the archive with numpy.save"
+            elif self.path.suffix.lower() != ".npy":
+                advice += ", or let the name end in .csv, .tsv, .parquet, ... if it is such a file"
+            raise ValueError(f"{self.path} is not a .npy file ({error}); {advice}") from None
 
     def _check_size(self) -> None:
         expected = self.offset + self.n_rows * self.n_features * self.dtype.itemsize

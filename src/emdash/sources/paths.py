@@ -50,8 +50,8 @@ def open_path(X: str | os.PathLike[str], columns: Sequence[str] | None = None) -
     ----------
     X : str or path-like
         ``path``, or ``path::name`` of an array inside a Zarr group or an HDF5 file. A
-        directory that is no Zarr array stands for the files in it and below it that
-        have one of the suffixes, in the order of their paths.
+        directory that is no Zarr array stands for the files and Zarr arrays in it and
+        below it that have one of the suffixes, in the order of their paths.
     columns : sequence of str or None
         Names of the columns to use; None means all.
 
@@ -91,9 +91,19 @@ def open_paths(
 
 
 def _files(folder: Path) -> list[Path]:
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in FORMATS and p.is_file())
+    files = []
+    for path, folders, names in os.walk(folder):
+        arrays = [name for name in folders if name.lower().endswith(".zarr")]
+        folders[:] = [name for name in folders if name not in arrays]  # what is in them is theirs
+        files += [Path(path, name) for name in names + arrays]
+    files = sorted(path for path in files if path.suffix.lower() in FORMATS)
     kinds = {FORMATS[path.suffix.lower()][1] for path in files}
     if len(kinds) != 1:
         found = "several formats" if kinds else f"no file that ends in {', '.join(FORMATS)}"
         raise ValueError(f"the directory {folder} has {found}: give a list of the files to read")
+    if kinds == {"Hdf5Source"}:
+        raise ValueError(
+            f"the directory {folder} has HDF5 files, which hold datasets with names: give a list, "
+            f"['{files[0]}::name/of/dataset', ...]"
+        )
     return files

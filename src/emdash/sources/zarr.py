@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ class ZarrSource(SlicedSource):
         When it is sent to another process, if it lies in the memory of this one.
     """
 
-    copies = 3.0
+    copies = 3.0  # stored, decoded, joined
     advice = "write the array with fewer rows per chunk or shard"
 
     def __init__(self, array: Any) -> None:
@@ -50,6 +51,8 @@ class ZarrSource(SlicedSource):
         found = self._open()
         shards = getattr(found, "shards", None)  # zarr 2 has no such thing
         self.stored, self.finest = (shards or found.chunks)[0], found.chunks[0]
+        if shards or found.chunks[1:] < found.shape[1:]:
+            self.copies = 5.0  # what is joined of pieces: the C library keeps their room for others
         self._seen = self._look(found)
         self._set_table(found.shape, np.dtype(found.dtype))
         self._opened = found, _stamp(found)
@@ -65,12 +68,16 @@ class ZarrSource(SlicedSource):
         try:
             found = zarr.open(path, mode="r", path=inside or None)
         except (OSError, ValueError, KeyError) as error:
+            advice = "write one with zarr.save_array or zarr.create_array"
+            if inside:
+                with suppress(OSError, ValueError, KeyError):
+                    advice = f"{path} has {_listed(zarr.open_group(path, mode='r'), f'{path}::')}"
             raise ValueError(
-                f"{self.name} is not a Zarr array ({type(error).__name__}: {error}); "
-                "write one with zarr.save_array or zarr.create_array"
+                f"{self.name} is not a Zarr array ({type(error).__name__}: {error}); {advice}"
             ) from None
         if not hasattr(found, "dtype"):
-            names = ", ".join(f"{path}::{name}" for name in _arrays(found, inside)) or "none"
+            below = f"{path}::{inside}/" if inside else f"{path}::"
+            names = _listed(found, below)
             raise ValueError(f"{self.name} is a Zarr group, name one of its arrays: {names}")
         return found
 
@@ -175,6 +182,13 @@ def _stamp_of(path: Path) -> FileStamp | None:
         return None
 
 
-def _arrays(group: Any, inside: str) -> list[str]:
-    prefix = f"{inside}/" if inside else ""
-    return [prefix + name for name in sorted(group.array_keys())[:LISTED]]
+def _listed(group: Any, prefix: str) -> str:
+    """Return what to call the first arrays of a group, for errors."""
+    names = islice(_arrays(group, prefix), LISTED)
+    return ", ".join(names) or "no arrays"
+
+
+def _arrays(group: Any, prefix: str) -> Iterator[str]:
+    yield from (prefix + name for name in sorted(group.array_keys()))
+    for name in sorted(group.group_keys()):
+        yield from _arrays(group[name], f"{prefix}{name}/")
