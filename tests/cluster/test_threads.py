@@ -70,7 +70,7 @@ def test_a_local_fit_after_a_cluster_uses_all_threads():
     import numpy as np
     from emdash import GaussianMixture
 
-    X = np.random.default_rng(0).normal(size=(50_000, 4))
+    X = np.random.default_rng(0).normal(size=(500_000, 4))  # worth more than one thread
     model = GaussianMixture(2, max_iter=0, init_params="random", random_state=0)
     model.fit(X[:10])
     before = len(os.listdir("/proc/self/task"))

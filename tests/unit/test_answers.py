@@ -139,7 +139,7 @@ def test_fit_and_predict_with_columns_and_a_limit(X, tmp_path):
     for options, message in (
         ([], "'city' (string)"),
         (["--columns", "x,z"], "no column 'z'"),
-        (["--columns", "x,y"], "feature names should match"),
+        (["--columns", "x,y"], "wants --columns y,x"),
         (["--columns", "y,x", "--memory-limit", "lots"], "no amount of memory"),
         (["--columns", "y,x", "--memory-limit", "100"], "row_group_size"),
     ):
