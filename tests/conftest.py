@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,12 @@ Array = NDArray[np.float64]
 
 GOLDEN = Path(__file__).parent / "golden"
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C be tested where a shell that starts the tests in the background has it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _load_faithful() -> Array:
