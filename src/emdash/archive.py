@@ -18,8 +18,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -109,6 +107,9 @@ USED = "used, too: give another path to write to"
 
 def _places(read: str) -> set[Path]:
     """Return where on this machine that is, with and without a name in it."""
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname  # 60 ms to import; only who asks pays
+
     paths = {read, read.partition("::")[0]}
     local = {
         url2pathname(urlsplit(path).path) if path.startswith(("file://", "local://")) else path

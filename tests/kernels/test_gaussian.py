@@ -117,6 +117,20 @@ def test_weight_zero_component_gets_exactly_nothing(shape, d, isa):
     assert statistics(KERNELS[shape](*without), X)[0] == pytest.approx(out[0], rel=1e-14)
 
 
+@pytest.mark.parametrize("shape", ["diag", "spherical"])
+def test_tiny_variances_give_no_nan(shape, isa):
+    """Of 3e-301: the distance is a number, its quotient by the variance is none."""
+    roots = np.full((2, 3) if shape == "diag" else 2, 1e150)
+    kernel = KERNELS[shape](np.zeros(2), np.array([[0.0] * 3, [9.0] * 3]), roots)
+    X = np.array([[1e4] * 3, [0.0] * 3, [1e-150] * 3])
+    log_densities, log_likelihood, responsibilities, labels = posterior(kernel, X)
+    assert np.isfinite(log_densities).all()
+    assert np.isfinite(log_likelihood).all()
+    np.testing.assert_allclose(responsibilities.sum(axis=1), 1, rtol=1e-14)
+    np.testing.assert_array_equal(responsibilities[1:], [[1, 0]] * 2)
+    np.testing.assert_allclose(log_densities[1:, 0], [0, -1.5], rtol=1e-14)
+
+
 @pytest.mark.parametrize("d", [1, 2, 20])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_huge_rows_give_no_nan(shape, d, isa):

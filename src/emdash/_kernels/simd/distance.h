@@ -56,12 +56,14 @@ EMDASH_INLINE void EMDASH_NAME(distance_block)(const int b, const int scaled, pt
         }
     }
     EMDASH_UNROLL
-    for (int k = 0; k < b; k++)
+    for (int k = 0; k < b; k++) {
+        const double most = scale[k] < 1e100 ? EMDASH_HUGE : EMDASH_HUGE / scale[k]; /* the product is finite */
         EMDASH_UNROLL
         for (int v = 0; v < 3; v++) {
             if (distance) v_store(distance + k * stride + v * EMDASH_VL, q[k][v]);
-            v_store(log_density + k * stride + v * EMDASH_VL, offset[k] - v_min(q[k][v], v_splat(EMDASH_HUGE)) * scale[k]);
+            v_store(log_density + k * stride + v * EMDASH_VL, offset[k] - v_min(q[k][v], v_splat(most)) * scale[k]);
         }
+    }
 }
 
 /* IN x (d, stride), rows (multiple of the quantum), packed by pack_distance, offset and scale (K) in bits.
