@@ -123,7 +123,7 @@ def test_tiny_variances_give_no_nan(shape, isa):
     roots = np.full((2, 3) if shape == "diag" else 2, 1e150)
     kernel = KERNELS[shape](np.zeros(2), np.array([[0.0] * 3, [9.0] * 3]), roots)
     X = np.array([[1e4] * 3, [0.0] * 3, [1e-150] * 3])
-    log_densities, log_likelihood, responsibilities, labels = posterior(kernel, X)
+    log_densities, log_likelihood, responsibilities, _ = posterior(kernel, X)
     assert np.isfinite(log_densities).all()
     assert np.isfinite(log_likelihood).all()
     np.testing.assert_allclose(responsibilities.sum(axis=1), 1, rtol=1e-14)
